@@ -1,0 +1,86 @@
+//! Byte classification, 64 bytes at a time, as bit masks, through the `wide` crate
+//! (SSE2, NEON or plain words), so that this workspace stays free of `unsafe`.
+
+use wide::u8x16;
+
+/// Bit `i` of each mask says that byte `i` of the block is of that class.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Masks {
+    pub(crate) quote: u64,
+    pub(crate) backslash: u64,
+    /// `{` or `[`
+    pub(crate) open: u64,
+    /// `}` or `]`
+    pub(crate) close: u64,
+}
+
+#[inline]
+pub(crate) fn classify(block: &[u8; 64]) -> Masks {
+    let (quote, backslash) = (u8x16::splat(b'"'), u8x16::splat(b'\\'));
+    let (open, close, case) = (u8x16::splat(b'{'), u8x16::splat(b'}'), u8x16::splat(0x20));
+    let mut masks = Masks::default();
+    for (i, lane) in block.as_chunks::<16>().0.iter().enumerate() {
+        let bytes = u8x16::new(*lane);
+        // Setting bit 5 folds [ onto { and ] onto }; no other byte lands there but
+        // 0x5B/0x7B and 0x5D/0x7D.
+        let folded = bytes | case;
+        let mask = |hits: u8x16| u64::from(hits.to_bitmask()) << (i * 16);
+        masks.quote |= mask(bytes.simd_eq(quote));
+        masks.backslash |= mask(bytes.simd_eq(backslash));
+        masks.open |= mask(folded.simd_eq(open));
+        masks.close |= mask(folded.simd_eq(close));
+    }
+    masks
+}
+
+#[cfg(test)]
+fn classify_portable(block: &[u8; 64]) -> Masks {
+    let mut masks = Masks::default();
+    for (i, byte) in block.iter().enumerate() {
+        masks.quote |= u64::from(*byte == b'"') << i;
+        masks.backslash |= u64::from(*byte == b'\\') << i;
+        masks.open |= u64::from(byte | 0x20 == b'{') << i;
+        masks.close |= u64::from(byte | 0x20 == b'}') << i;
+    }
+    masks
+}
+
+/// Offset of the first quote, backslash or control byte at or after `from`.
+#[inline]
+pub(crate) fn string_stop(bytes: &[u8], from: usize) -> Option<usize> {
+    let mut at = from;
+    let (quote, backslash, limit) = (u8x16::splat(b'"'), u8x16::splat(b'\\'), u8x16::splat(0x1F));
+    while let Some(lane) = bytes.get(at..).and_then(<[u8]>::first_chunk::<16>) {
+        let v = u8x16::new(*lane);
+        let control = v.max(limit).simd_eq(limit);
+        let mask = (v.simd_eq(quote) | v.simd_eq(backslash) | control).to_bitmask();
+        if mask != 0 {
+            return Some(at + mask.trailing_zeros() as usize);
+        }
+        at += 16;
+    }
+    bytes.get(at..)?.iter().position(|b| matches!(b, b'"' | b'\\' | 0..=0x1F)).map(|i| at + i)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{classify, classify_portable, string_stop};
+    use proptest::prelude::{any, proptest};
+
+    proptest! {
+        #[test]
+        fn both_classifiers_agree(bytes in any::<[u8; 32]>(), json in "[\\\\\"{}\\[\\]a:, ]{32}") {
+            let mut block = [0_u8; 64];
+            block[..32].copy_from_slice(&bytes);
+            block[32..].copy_from_slice(json.as_bytes());
+            assert_eq!(classify(&block), classify_portable(&block));
+        }
+
+        #[test]
+        fn finds_the_first_byte_that_ends_plain_text(text in ".{0,80}", from in 0_usize..20) {
+            let bytes = text.as_bytes();
+            let expected = bytes.iter().enumerate().skip(from).find(|(_, b)| matches!(b, b'"' | b'\\' | 0..=0x1F)).map(|(i, _)| i);
+            assert_eq!(string_stop(bytes, from), expected);
+        }
+    }
+}
