@@ -1,0 +1,286 @@
+//! One record, written straight into the output buffer: no tree, no copy.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use protocol::{ChangeReason, RecordDigest, json};
+
+use crate::emitter::Emitter;
+use crate::error::{Error, Result};
+use crate::stream::SelectedStream;
+use crate::text;
+
+/// A chunk goes to stdout once it holds this much.
+pub(crate) const CHUNK_BYTES: usize = 256 << 10;
+
+/// The chunk that a stream's rows are written into, with everything that is the same
+/// in every row already rendered.
+#[derive(Debug)]
+pub(crate) struct RowBuffer {
+    chunk: Vec<u8>,
+    /// Up to and including `"emitted_at":`; the time and `,"data":` follow.
+    head: Vec<u8>,
+    /// The whole of it, for the present chunk.
+    prefix: Vec<u8>,
+    stamped: i64,
+    /// `"name":` for each column.
+    keys: Vec<Vec<u8>>,
+    names: Vec<String>,
+    changes: Vec<(usize, ChangeReason)>,
+    /// All rows of this stream so far.
+    pub(crate) digest: RecordDigest,
+    /// Bytes of `data` so far.
+    pub(crate) bytes: u64,
+    pub(crate) out: Emitter,
+}
+
+impl RowBuffer {
+    pub(crate) fn new(stream: &SelectedStream, out: Emitter) -> Self {
+        let mut head = br#"{"type":"RECORD","record":{"#.to_vec();
+        if let Some(namespace) = &stream.descriptor.namespace {
+            head.extend_from_slice(br#""namespace":"#);
+            json::write_str(&mut head, namespace);
+            head.push(b',');
+        }
+        head.extend_from_slice(br#""stream":"#);
+        json::write_str(&mut head, &stream.descriptor.name);
+        head.extend_from_slice(br#","emitted_at":"#);
+        let key = |name: &str| {
+            let mut key = Vec::new();
+            json::write_str(&mut key, name);
+            key.push(b':');
+            key
+        };
+        Self {
+            chunk: Vec::with_capacity(CHUNK_BYTES + CHUNK_BYTES / 4),
+            head,
+            prefix: Vec::new(),
+            stamped: -1,
+            keys: stream.columns.iter().map(|c| key(&c.name)).collect(),
+            names: stream.columns.iter().map(|c| c.name.clone()).collect(),
+            changes: Vec::new(),
+            digest: RecordDigest::default(),
+            bytes: 0,
+            out,
+        }
+    }
+
+    #[inline]
+    fn open(&mut self) -> usize {
+        if self.chunk.is_empty() {
+            self.stamp(now_ms());
+        }
+        self.chunk.extend_from_slice(&self.prefix);
+        self.chunk.len()
+    }
+
+    // One time stamp a chunk: readers then compare prefixes instead of parsing them.
+    fn stamp(&mut self, now: i64) {
+        if now != self.stamped {
+            self.stamped = now;
+            self.prefix.clear();
+            self.prefix.extend_from_slice(&self.head);
+            self.prefix.extend_from_slice(itoa::Buffer::new().format(now).as_bytes());
+            self.prefix.extend_from_slice(br#","data":"#);
+        }
+    }
+
+    #[inline]
+    fn close(&mut self, data_start: usize) -> Result<()> {
+        let data = &self.chunk[data_start..];
+        self.digest.add(data);
+        self.bytes += data.len() as u64;
+        if !self.changes.is_empty() {
+            self.write_meta();
+        }
+        self.chunk.extend_from_slice(b"}}\n");
+        if self.chunk.len() >= CHUNK_BYTES { self.flush() } else { Ok(()) }
+    }
+
+    #[cold]
+    fn write_meta(&mut self) {
+        self.chunk.extend_from_slice(br#","meta":{"changes":["#);
+        for (i, (column, reason)) in self.changes.drain(..).enumerate() {
+            if i > 0 {
+                self.chunk.push(b',');
+            }
+            self.chunk.extend_from_slice(br#"{"field":"#);
+            json::write_str(&mut self.chunk, &self.names[column]);
+            self.chunk.extend_from_slice(br#","change":"NULLED","reason":"#);
+            self.chunk.extend_from_slice(serde_json::to_string(&reason).unwrap_or_default().as_bytes());
+            self.chunk.push(b'}');
+        }
+        self.chunk.extend_from_slice(b"]}");
+    }
+
+    /// Hands what is there to stdout. May block while the pipe is full.
+    pub(crate) fn flush(&mut self) -> Result<()> {
+        if self.chunk.is_empty() {
+            return Ok(());
+        }
+        let next = self.out.spare_chunk();
+        self.out.send_rows(std::mem::replace(&mut self.chunk, next))
+    }
+}
+
+pub(crate) fn now_ms() -> i64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// One record being written. Columns are named by their index in
+/// [`SelectedStream::columns`]; write each at most once, in any order, and preferably all in
+/// schema order, which destinations read fastest. Nothing is sent before [`end`](Self::end);
+/// a row dropped without it never happened.
+#[derive(Debug)]
+pub struct Row<'a> {
+    buffer: &'a mut RowBuffer,
+    start: usize,
+    data_start: usize,
+    ended: bool,
+}
+
+impl<'a> Row<'a> {
+    #[inline]
+    pub(crate) fn open(buffer: &'a mut RowBuffer) -> Self {
+        let before = buffer.chunk.len();
+        let data_start = buffer.open();
+        buffer.chunk.push(b'{');
+        Row { buffer, start: before, data_start, ended: false }
+    }
+
+    #[inline]
+    fn key(&mut self, column: usize) -> &mut Vec<u8> {
+        let chunk = &mut self.buffer.chunk;
+        if chunk.len() > self.data_start + 1 {
+            chunk.push(b',');
+        }
+        chunk.extend_from_slice(&self.buffer.keys[column]);
+        chunk
+    }
+
+    /// Writes an explicit null.
+    #[inline]
+    pub fn null(&mut self, column: usize) {
+        self.key(column).extend_from_slice(b"null");
+    }
+
+    /// Writes null, and notes in the record's `meta.changes` that a value was there.
+    pub fn reject(&mut self, column: usize, reason: ChangeReason) {
+        self.null(column);
+        self.buffer.changes.push((column, reason));
+    }
+
+    /// Writes a boolean.
+    #[inline]
+    pub fn boolean(&mut self, column: usize, value: bool) {
+        self.key(column).extend_from_slice(if value { b"true" } else { b"false" });
+    }
+
+    /// Writes an integer.
+    #[inline]
+    pub fn integer(&mut self, column: usize, value: i64) {
+        let mut digits = itoa::Buffer::new();
+        self.key(column).extend_from_slice(digits.format(value).as_bytes());
+    }
+
+    /// Writes the shortest text that reads back as the same double. NaN and the
+    /// infinities, which JSON numbers cannot say, are rejected.
+    #[inline]
+    pub fn double(&mut self, column: usize, value: f64) {
+        if value.is_finite() {
+            let mut digits = zmij::Buffer::new();
+            self.key(column).extend_from_slice(digits.format_finite(value).as_bytes());
+        } else {
+            self.reject(column, ChangeReason::SourceSerializationError);
+        }
+    }
+
+    /// Writes a number by its digits, which must be a JSON number: exact at any size.
+    #[inline]
+    pub fn number(&mut self, column: usize, digits: &[u8]) {
+        debug_assert!(json::skip_value(digits, 0) == Ok(digits.len()), "not a JSON number");
+        self.key(column).extend_from_slice(digits);
+    }
+
+    /// Writes a string.
+    #[inline]
+    pub fn string(&mut self, column: usize, value: &str) {
+        json::write_str(self.key(column), value);
+    }
+
+    /// Writes text that needs no escaping (digits, a uuid, base64), without looking.
+    #[inline]
+    pub fn plain(&mut self, column: usize, value: &[u8]) {
+        let chunk = self.key(column);
+        chunk.push(b'"');
+        chunk.extend_from_slice(value);
+        chunk.push(b'"');
+    }
+
+    /// Writes JSON that is known to be one whole value.
+    #[inline]
+    pub fn json(&mut self, column: usize, value: &[u8]) {
+        debug_assert!(json::skip_value(value, json::skip_space(value, 0)).is_ok(), "not JSON");
+        self.key(column).extend_from_slice(value);
+    }
+
+    /// Writes a date, in days since 1970-01-01.
+    #[inline]
+    pub fn date(&mut self, column: usize, days: i32) {
+        self.quoted(column, |out| text::write_date(out, days));
+    }
+
+    /// Writes a timestamp, in microseconds since 1970-01-01T00:00:00; `utc` adds the `Z`.
+    #[inline]
+    pub fn timestamp(&mut self, column: usize, micros: i64, utc: bool) {
+        self.quoted(column, |out| text::write_timestamp(out, micros, utc));
+    }
+
+    /// Writes a time of day, in microseconds since midnight.
+    #[inline]
+    pub fn time(&mut self, column: usize, micros: i64) {
+        self.quoted(column, |out| text::write_time(out, micros));
+    }
+
+    /// Writes a string through `f`, which must append only bytes that need no escaping.
+    #[inline]
+    pub fn quoted(&mut self, column: usize, f: impl FnOnce(&mut Vec<u8>)) {
+        let chunk = self.key(column);
+        chunk.push(b'"');
+        f(chunk);
+        chunk.push(b'"');
+    }
+
+    /// Ends the record: counts it, digests it, and sends the chunk when it is full.
+    ///
+    /// # Errors
+    /// When stdout is closed or the run was asked to stop. Pass it on.
+    #[inline]
+    pub fn end(mut self) -> Result<()> {
+        self.buffer.chunk.push(b'}');
+        self.ended = true;
+        self.buffer.close(self.data_start)
+    }
+}
+
+impl Drop for Row<'_> {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.buffer.chunk.truncate(self.start);
+            self.buffer.changes.clear();
+        }
+    }
+}
+
+/// Writes a record whose `data` is already JSON: one whole object, checked here.
+pub(crate) fn write_whole(buffer: &mut RowBuffer, data: &[u8]) -> Result<()> {
+    if json::object_end(data) != Some(data.len()) {
+        return Err(Error::system(
+            "A record was not one JSON object. This is a bug in the connector; please report it.",
+        ));
+    }
+    let data_start = buffer.open();
+    buffer.chunk.extend_from_slice(data);
+    buffer.close(data_start)
+}

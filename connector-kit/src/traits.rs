@@ -1,0 +1,143 @@
+//! The contracts that connectors implement.
+
+use std::future::Future;
+use std::time::Duration;
+
+use protocol::{Catalog, DestinationSyncMode};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::context::Context;
+use crate::emitter::StreamEmitter;
+use crate::error::Result;
+use crate::intake::RecordBatch;
+use crate::stream::SelectedStream;
+
+/// What sources and destinations have in common.
+pub trait Connector: Sized + Send + Sync + 'static {
+    /// The config. Its schema becomes the spec: field docs become descriptions, declaration
+    /// order becomes `order`, [`crate::Secret`] becomes `airbyte_secret`, an internally
+    /// tagged enum becomes a `oneOf` with a const discriminator.
+    type Config: DeserializeOwned + JsonSchema + Send;
+
+    /// Equals the crate and the binary, e.g. `source-faker`.
+    const NAME: &'static str;
+    /// `env!("CARGO_PKG_VERSION")`.
+    const VERSION: &'static str;
+
+    /// Builds the connector from a config that passed its schema. Checks what a schema
+    /// cannot say; opens nothing that `spec` would not need.
+    ///
+    /// # Errors
+    /// [`crate::Error::config`] naming the field.
+    fn connect(config: Self::Config, ctx: &Context) -> impl Future<Output = Result<Self>> + Send;
+
+    /// Proves that a sync with this config can work. An error of kind Config or Transient
+    /// becomes a FAILED status with its message and exit code 0; a System one fails the command.
+    ///
+    /// # Errors
+    /// With the sentence that tells the user what to mend.
+    fn check(&self) -> impl Future<Output = Result<()>> + Send;
+}
+
+/// A connector that reads.
+pub trait Source: Connector {
+    /// How far a stream was read. Its JSON is the stream's state and must stay readable
+    /// by all later versions.
+    type Cursor: Serialize + DeserializeOwned + Clone + Send + Sync;
+
+    /// All streams with their schemas.
+    ///
+    /// # Errors
+    /// When the source cannot be listed.
+    fn discover(&self) -> impl Future<Output = Result<Catalog>> + Send;
+
+    /// Reads one stream: rows through [`StreamEmitter::row`], and
+    /// [`StreamEmitter::checkpoint`] wherever the stream could resume. The kit decides which
+    /// checkpoints become states, and says status, counts and the final state itself.
+    ///
+    /// `resume` is the cursor of the last state, for incremental streams and for
+    /// full-refresh streams marked `is_resumable`. Rows after a checkpoint may be sent
+    /// again after a crash; rows before a state that was said never need to be.
+    /// Called once per stream, in catalog order.
+    ///
+    /// # Errors
+    /// The stream ends INCOMPLETE, the others go on, and the exit code is not zero. Pass on
+    /// errors from `out` unchanged: they may mean that the run was asked to stop.
+    fn read(
+        &self,
+        stream: &SelectedStream,
+        resume: Option<Self::Cursor>,
+        out: &mut StreamEmitter<Self::Cursor>,
+    ) -> impl Future<Output = Result<()>> + Send;
+}
+
+/// When the kit makes a destination's rows durable so that states can be echoed.
+#[derive(Clone, Copy, Debug)]
+pub struct FlushPolicy {
+    /// After this many bytes of record data in a stream.
+    pub bytes: u64,
+    /// When the oldest state waiting for an echo is this old.
+    pub age: Duration,
+}
+
+impl Default for FlushPolicy {
+    fn default() -> Self {
+        Self { bytes: 256 << 20, age: Duration::from_secs(60) }
+    }
+}
+
+/// A connector that writes.
+pub trait Destination: Connector {
+    /// Writes one stream.
+    type Writer: StreamWriter;
+    /// The modes that `spec` offers; others are refused by the kit.
+    const SYNC_MODES: &'static [DestinationSyncMode];
+
+    /// Prepares one stream for writing. Called once for every stream of the catalog
+    /// before the first record, so that empty streams exist too. Must not disturb rows
+    /// that readers see.
+    ///
+    /// # Errors
+    /// Ends the run before anything is written.
+    fn open(&self, stream: &SelectedStream) -> impl Future<Output = Result<Self::Writer>> + Send;
+
+    /// How often to flush. Destinations that make one object per flush choose large bytes.
+    fn flush_policy(&self) -> FlushPolicy {
+        FlushPolicy::default()
+    }
+}
+
+/// How a stream's input ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The source said that every row was sent: publish, and drop what is replaced.
+    Complete,
+    /// It did not. Keep what was flushed for the next attempt where the mode allows; rows
+    /// that readers saw before stay visible, and nothing is replaced.
+    Incomplete,
+}
+
+/// Writes one stream. Calls come one at a time, in order: any number of `write` and
+/// `flush`, then one `finish`.
+pub trait StreamWriter: Send {
+    /// Takes the rows. Promises nothing about durability.
+    ///
+    /// # Errors
+    /// Ends the run; states not yet echoed never will be.
+    fn write(&mut self, batch: &RecordBatch) -> impl Future<Output = Result<()>> + Send;
+
+    /// Returns once every row taken so far would survive a crash. Without new rows it does nothing.
+    ///
+    /// # Errors
+    /// Ends the run.
+    fn flush(&mut self) -> impl Future<Output = Result<()>> + Send;
+
+    /// Publishes, or leaves the old rows visible; see [`Outcome`]. Always called after a
+    /// `flush` that succeeded, except when the run failed; then with `Incomplete`.
+    ///
+    /// # Errors
+    /// The stream's last states are not echoed.
+    fn finish(self, outcome: Outcome) -> impl Future<Output = Result<()>> + Send;
+}
