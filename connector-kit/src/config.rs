@@ -79,18 +79,19 @@ pub(crate) fn parse_config<C: DeserializeOwned>(schema: &Value, config: &Value) 
 
 /// The place and what was expected there, never the value.
 fn describe(error: &jsonschema::ValidationError<'_>, config: &Value) -> String {
-    use jsonschema::error::ValidationErrorKind as Kind;
+    use jsonschema::error::{TypeKind, ValidationErrorKind as Kind};
     let place = match error.instance_path().to_string() {
         path if path.is_empty() => "$".to_owned(),
         path => format!("$.{}", path.trim_start_matches('/').replace('/', ".")),
     };
     let found = config.pointer(&error.instance_path().to_string()).map_or("nothing", kind_of);
     match error.kind() {
-        Kind::Required { property } => format!("{place}: {property} is missing"),
+        Kind::Required { property } => format!("{place}: {} is missing", property.as_str().unwrap_or("a key")),
         Kind::Type { kind } => {
-            let expected =
-                serde_json::to_value(format!("{kind:?}")).map(|v| v.to_string()).unwrap_or_default();
-            let expected = type_name(&expected);
+            let expected = match kind {
+                TypeKind::Single(one) => one.to_string(),
+                TypeKind::Multiple(set) => set.iter().map(|t| t.to_string()).collect::<Vec<_>>().join(" or "),
+            };
             format!("{place}: expected {expected}, found {found}")
         }
         Kind::Enum { options } => format!("{place}: expected one of {options}"),
@@ -104,11 +105,6 @@ fn describe(error: &jsonschema::ValidationError<'_>, config: &Value) -> String {
         }
         other => format!("{place}: does not satisfy {:?}", other.keyword()),
     }
-}
-
-fn type_name(debug: &str) -> String {
-    let word = debug.rsplit(['(', ' ']).find(|w| w.chars().any(char::is_alphabetic)).unwrap_or(debug);
-    word.chars().filter(|c| c.is_alphabetic()).collect::<String>().to_lowercase()
 }
 
 fn kind_of(value: &Value) -> &'static str {

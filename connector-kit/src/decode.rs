@@ -56,23 +56,23 @@ impl RowDecoder {
                 return self.decode_rest(data, pos, column, sink);
             }
             let (token, end) = json::value_at(data, pos + key.len())?;
-            match data.get(end) {
-                Some(b',') => pos = end + 1,
-                Some(b'}') if end + 1 == data.len() && column + 1 == self.keys.len() => pos = end,
+            let last = match data.get(end) {
+                Some(b',') => false,
+                Some(b'}') if end + 1 == data.len() && column + 1 == self.keys.len() => true,
                 // The object ends early, or there is space: let the slow path see it whole.
                 _ => return self.decode_rest(data, pos, column, sink),
-            }
-            // A later member of the same name would win, but our own writers never write one,
-            // and after the last column anything left goes the slow way below.
+            };
+            // A later member of the same name is not looked for: our own writers never write one.
             sink.value(column, token);
+            if last {
+                return Ok(());
+            }
+            pos = end + 1;
         }
-        if data.get(pos) == Some(&b'}') && pos + 1 == data.len() {
-            return Ok(());
-        }
-        // Members after the last column: unknown ones, or none at all (`{}` of no columns).
         self.check_tail(data, pos)
     }
 
+    /// Members after the last column: unknown ones, or none at all (`{}` of no columns).
     fn check_tail(&self, data: &[u8], pos: usize) -> Result<(), DecodeError> {
         if pos > 1 && data.get(json::skip_space(data, pos)) == Some(&b'}') {
             return Err(JsonError { what: "expected a string", at: pos });
