@@ -1,0 +1,73 @@
+//! From records to Arrow arrays and Parquet files, for every destination that writes columns.
+//!
+//! What lives here: the columns that destinations add to every row ([`Stamp`]), the typed
+//! buffers that records are decoded into ([`RowBuffer`]), and Parquet files whose open row
+//! groups share one memory budget ([`ParquetFile`], [`Budget`]). Arrow and Parquet types
+//! stay behind this crate, except for readers in [`read`].
+//! What does not: where files go, what they are called, and when they become visible.
+
+mod budget;
+mod buffer;
+mod column;
+mod parquet_file;
+pub mod read;
+mod schema;
+mod stamp;
+
+pub use budget::Budget;
+pub use buffer::RowBuffer;
+pub use parquet_file::{Codec, ParquetFile, ParquetOptions, Rows};
+pub use schema::{Layout, ReservedName};
+pub use stamp::{Changes, EXTRACTED_AT, GENERATION_ID, META, RAW_ID, Stamp};
+
+/// Why rows cannot become columns.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A string is not UTF-8.
+    #[error("a string is not UTF-8 (line {line} of stdin, field {field})")]
+    NotUtf8 {
+        /// The line of stdin.
+        line: u64,
+        /// The field.
+        field: String,
+    },
+    /// A record's `data` is not an object.
+    #[error("the record's data cannot be read (line {line} of stdin)")]
+    Data {
+        /// The line of stdin.
+        line: u64,
+        /// What is wrong with it.
+        source: connector_kit::DecodeError,
+    },
+    /// A record's `meta` is not what the protocol says.
+    #[error("the record's meta cannot be read (line {line} of stdin)")]
+    Meta {
+        /// The line of stdin.
+        line: u64,
+    },
+    /// Writing failed.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+    /// Parquet refused what it was given, or what it read.
+    #[error("parquet: {0}")]
+    Parquet(String),
+}
+
+impl From<parquet::errors::ParquetError> for Error {
+    fn from(error: parquet::errors::ParquetError) -> Self {
+        // An I/O error keeps its number: a full disk must be named as one.
+        match error {
+            parquet::errors::ParquetError::External(inner) => match inner.downcast::<std::io::Error>() {
+                Ok(io) => Self::Io(*io),
+                Err(other) => Self::Parquet(other.to_string()),
+            },
+            other => Self::Parquet(other.to_string()),
+        }
+    }
+}
+
+impl From<arrow_schema::ArrowError> for Error {
+    fn from(error: arrow_schema::ArrowError) -> Self {
+        Self::Parquet(error.to_string())
+    }
+}
