@@ -73,7 +73,8 @@ struct ConfigFile {
 }
 
 /// The `main` of a source. Exit code 0: done; 1: failed, after one TRACE ERROR; 2: the
-/// command line is wrong; 128 + n: ended by signal n at a durable state.
+/// command line is wrong; 141: nobody reads stdout any more. SIGTERM and SIGINT end the run
+/// at a durable state, by the signal itself.
 #[must_use]
 pub fn source_main<S: Source>() -> ExitCode {
     run::<S, SourceCommands>()
@@ -191,13 +192,8 @@ fn run<C: Connector, K: Commands<C>>() -> ExitCode {
     };
     let code = match &error {
         None => 0,
-        Some(error) if error.kind() == ErrorKind::Stopped => {
-            if stop.requested() {
-                stop.exit_code()
-            } else {
-                0
-            }
-        }
+        // Closed stdout, unless a signal is behind it: nobody is left to tell.
+        Some(error) if error.kind() == ErrorKind::Stopped => CLOSED_STDOUT,
         Some(error) => {
             let mut trace = error.to_trace();
             trace.message = masker.mask(&trace.message);
@@ -207,16 +203,22 @@ fn run<C: Connector, K: Commands<C>>() -> ExitCode {
         }
     };
     drop(out);
-    finish(stdout.join(), code, stop.requested())
+    finish(stdout.join(), code, &stop)
 }
 
-fn finish(written: std::io::Result<()>, code: u8, stopped: bool) -> ExitCode {
+/// What a shell reports for a program that SIGPIPE ended.
+const CLOSED_STDOUT: u8 = 128 + 13;
+
+fn finish(written: std::io::Result<()>, code: u8, stop: &Stop) -> ExitCode {
+    if let (Some(signal), CLOSED_STDOUT) = (stop.signal(), code) {
+        // Ending by the signal itself tells every kind of parent the truth: a shell sees
+        // 128 + n, a process library sees the signal.
+        let _ = signal_hook::low_level::emulate_default_handler(signal);
+        return ExitCode::from(u8::try_from(128 + signal).unwrap_or(u8::MAX));
+    }
     match written {
         Ok(()) => ExitCode::from(code),
-        // The reader left: it has what it wanted, or it says itself why not.
-        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => {
-            ExitCode::from(if code == 0 && !stopped { 0 } else { code.max(1) })
-        }
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::from(CLOSED_STDOUT),
         Err(_) => ExitCode::FAILURE,
     }
 }
@@ -227,9 +229,12 @@ fn execute<C: Connector, K: Commands<C>>(cli: &Cli, out: &Emitter, stop: &Stop) 
     let path = match &cli.command {
         Command::Spec => return out.message(&K::spec()),
         Command::Check(config) | Command::Discover(config) => &config.config,
-        Command::Read { config, .. } | Command::Write { config, .. } => &config.config,
+        Command::Read { config, .. } | Command::Write { config, .. } => {
+            // The short commands hold nothing that a signal's default could hurt.
+            watch_signals(stop.clone())?;
+            &config.config
+        }
     };
-    watch_signals(stop.clone())?;
     let schema = config_schema::<C::Config>();
     let config = match read_config(path) {
         Err(error) if matches!(cli.command, Command::Check(_)) => {
@@ -304,13 +309,15 @@ fn watch_signals(stop: Stop) -> Result<()> {
         let mut pending = signals.forever();
         let Some(first) = pending.next() else { return };
         stop.request(first);
-        let code = i32::from(stop.exit_code());
+        let end = move || {
+            let _ = signal_hook::low_level::emulate_default_handler(first);
+        };
         let _ = std::thread::Builder::new().name("grace".into()).spawn(move || {
             std::thread::sleep(STOP_GRACE);
-            std::process::exit(code);
+            end();
         });
         if pending.next().is_some() {
-            std::process::exit(code);
+            end();
         }
     };
     std::thread::Builder::new()

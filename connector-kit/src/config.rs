@@ -86,7 +86,9 @@ fn describe(error: &jsonschema::ValidationError<'_>, config: &Value) -> String {
     };
     let found = config.pointer(&error.instance_path().to_string()).map_or("nothing", kind_of);
     match error.kind() {
-        Kind::Required { property } => format!("{place}: {} is missing", property.as_str().unwrap_or("a key")),
+        Kind::Required { property } => {
+            format!("{place}: {} is missing", property.as_str().unwrap_or("a key"))
+        }
         Kind::Type { kind } => {
             let expected = match kind {
                 TypeKind::Single(one) => one.to_string(),

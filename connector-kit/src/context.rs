@@ -14,14 +14,14 @@ impl Stop {
         self.0.load(Ordering::Relaxed) != 0
     }
 
-    /// Asks the run to end; `signal` becomes part of the exit code. The first asker wins.
+    /// Asks the run to end; the first signal to ask wins.
     pub(crate) fn request(&self, signal: i32) {
         let _ = self.0.compare_exchange(0, signal, Ordering::Relaxed, Ordering::Relaxed);
     }
 
-    /// The signal that asked, as a shell would report it: 128 + its number.
-    pub(crate) fn exit_code(&self) -> u8 {
-        u8::try_from(128 + self.0.load(Ordering::Relaxed)).unwrap_or(u8::MAX)
+    /// The signal that asked.
+    pub(crate) fn signal(&self) -> Option<i32> {
+        Some(self.0.load(Ordering::Relaxed)).filter(|signal| *signal != 0)
     }
 }
 

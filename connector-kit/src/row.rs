@@ -237,6 +237,24 @@ impl<'a> Row<'a> {
         self.quoted(column, |out| text::write_timestamp(out, micros, utc));
     }
 
+    /// Writes a UTC timestamp with `+00:00` instead of `Z`.
+    #[inline]
+    pub fn timestamp_offset(&mut self, column: usize, micros: i64) {
+        self.quoted(column, |out| {
+            text::write_timestamp(out, micros, false);
+            out.extend_from_slice(b"+00:00");
+        });
+    }
+
+    /// Writes an object through `f`, which appends its members without the braces.
+    #[inline]
+    pub fn object(&mut self, column: usize, f: impl FnOnce(&mut Vec<u8>)) {
+        let chunk = self.key(column);
+        chunk.push(b'{');
+        f(chunk);
+        chunk.push(b'}');
+    }
+
     /// Writes a time of day, in microseconds since midnight.
     #[inline]
     pub fn time(&mut self, column: usize, micros: i64) {

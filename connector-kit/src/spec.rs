@@ -47,11 +47,11 @@ fn tidy(schema: &mut Value) {
     if let Some(properties) = object.get_mut("properties").and_then(Value::as_object_mut) {
         for (order, (name, property)) in properties.iter_mut().enumerate() {
             tidy(property);
-            if let Some(property) = property.as_object_mut() {
-                if !property.contains_key("const") {
-                    property.entry("order").or_insert(order.into());
-                    property.entry("title").or_insert_with(|| title(name).into());
-                }
+            if let Some(property) = property.as_object_mut()
+                && !property.contains_key("const")
+            {
+                property.entry("order").or_insert(order.into());
+                property.entry("title").or_insert_with(|| title(name).into());
             }
         }
     }
@@ -81,10 +81,10 @@ fn drop_null(object: &mut Map<String, Value>) {
                 for (key, value) in only {
                     object.entry(key).or_insert(value);
                 }
-            } else if keyword == "anyOf" {
-                if let Some(options) = object.remove("anyOf") {
-                    object.insert("oneOf".into(), options);
-                }
+            } else if keyword == "anyOf"
+                && let Some(options) = object.remove("anyOf")
+            {
+                object.insert("oneOf".into(), options);
             }
         }
     }

@@ -524,10 +524,11 @@ fn unescape(raw: &[u8], out: &mut Vec<u8>) -> bool {
 /// Reads `\uXXXX`, or a surrogate pair of two, at the start of `text`.
 fn unicode_escape(text: &[u8]) -> (Option<char>, usize) {
     let Some(first) = hex4(text, 2) else { return (None, 2.min(text.len())) };
-    if (0xD800..0xDC00).contains(&first) && text.get(6..8) == Some(b"\\u") {
-        if let Some(second @ 0xDC00..0xE000) = hex4(text, 8) {
-            return (char::from_u32(0x1_0000 + ((first - 0xD800) << 10) + (second - 0xDC00)), 12);
-        }
+    if (0xD800..0xDC00).contains(&first)
+        && text.get(6..8) == Some(b"\\u")
+        && let Some(second @ 0xDC00..0xE000) = hex4(text, 8)
+    {
+        return (char::from_u32(0x1_0000 + ((first - 0xD800) << 10) + (second - 0xDC00)), 12);
     }
     (char::from_u32(first), 6)
 }

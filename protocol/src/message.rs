@@ -13,6 +13,7 @@ use crate::trace::Trace;
 /// One line of the protocol.
 #[doc(alias = "AirbyteMessage")]
 #[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant, reason = "messages live one at a time; a box would only hide that")]
 pub enum Message {
     /// A row.
     Record(Record),
