@@ -28,8 +28,15 @@ const STATE_AGE: Duration = Duration::from_secs(5);
 /// A handle on stdout. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Emitter {
-    lines: SyncSender<Vec<u8>>,
+    lines: Lines,
     shared: Arc<Shared>,
+}
+
+#[derive(Clone, Debug)]
+enum Lines {
+    Stdout(SyncSender<Vec<u8>>),
+    #[cfg(feature = "bench")]
+    Memory(Option<Arc<std::sync::Mutex<Vec<u8>>>>, Sender<Vec<u8>>),
 }
 
 #[derive(Debug)]
@@ -59,12 +66,35 @@ impl Emitter {
                 result
             })
             .map_err(|e| Error::system("Cannot start a thread.").with_source(e))?;
-        Ok((Self { lines, shared }, StdoutThread(thread)))
+        Ok((Self { lines: Lines::Stdout(lines), shared }, StdoutThread(thread)))
+    }
+
+    #[cfg(feature = "bench")]
+    pub(crate) fn to_memory(kept: Option<Arc<std::sync::Mutex<Vec<u8>>>>) -> Self {
+        let (give_back, spare) = channel();
+        let shared = Shared {
+            spare: std::sync::Mutex::new(spare),
+            closed: AtomicBool::new(false),
+            stop: Stop::default(),
+        };
+        Self { lines: Lines::Memory(kept, give_back), shared: Arc::new(shared) }
     }
 
     /// Sends whole lines. Blocks while the reader of the pipe is slow: that is the back-pressure.
     pub(crate) fn send(&self, lines: Vec<u8>) -> Result<()> {
-        self.lines.send(lines).map_err(|_| Error::stopped())
+        match &self.lines {
+            Lines::Stdout(stdout) => stdout.send(lines).map_err(|_| Error::stopped()),
+            #[cfg(feature = "bench")]
+            Lines::Memory(kept, give_back) => {
+                let mut lines = lines;
+                if let Some(mut kept) = kept.as_ref().and_then(|k| k.lock().ok()) {
+                    kept.extend_from_slice(&lines);
+                }
+                lines.clear();
+                let _ = give_back.send(lines);
+                Ok(())
+            }
+        }
     }
 
     pub(crate) fn message(&self, message: &Message) -> Result<()> {
@@ -78,6 +108,10 @@ impl Emitter {
     pub(crate) fn spare_chunk(&self) -> Vec<u8> {
         let spare = self.shared.spare.lock().ok().and_then(|s| s.try_recv().ok());
         spare.unwrap_or_else(|| Vec::with_capacity(CHUNK_BYTES + CHUNK_BYTES / 4))
+    }
+
+    pub(crate) fn stop_requested(&self) -> bool {
+        self.shared.stop.requested()
     }
 
     /// Whether nobody reads stdout any more.
@@ -161,7 +195,8 @@ impl<C: Serialize + Clone> StreamEmitter<C> {
     /// # Errors
     /// When the run was asked to stop; the state has then been said. Pass it on.
     pub fn checkpoint(&mut self, cursor: &C) -> Result<()> {
-        let stop = self.rows.out.shared.stop.requested();
+        self.rows.resumable = true;
+        let stop = self.stop_requested();
         self.pending = Some(cursor.clone());
         if stop || self.rows.bytes - self.said_bytes >= STATE_BYTES || self.said_at.elapsed() >= STATE_AGE {
             self.say_pending()?;
@@ -181,7 +216,7 @@ impl<C: Serialize + Clone> StreamEmitter<C> {
     /// Whether the run was asked to stop; [`checkpoint`](Self::checkpoint) then says the state and ends it.
     #[must_use]
     pub fn stop_requested(&self) -> bool {
-        self.rows.out.shared.stop.requested()
+        self.rows.out.stop_requested()
     }
 
     /// Sends what is buffered. Call it before waiting for more rows.

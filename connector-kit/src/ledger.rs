@@ -5,6 +5,7 @@ use std::time::Instant;
 use protocol::{RecordDigest, State, StateStats};
 
 use crate::error::{Error, Result};
+use crate::traits::FlushPolicy;
 
 /// Keeps states until the rows before them are durable, and their counts.
 #[derive(Debug)]
@@ -13,8 +14,12 @@ pub(crate) struct Ledger {
     /// What all streams had taken when the last shared state came.
     shared: RecordDigest,
     waiting: Vec<Waiting>,
+    waiting_bytes: usize,
     next: u64,
 }
+
+/// States that wait are kept whole; this many bytes of them force a flush.
+const WAITING_BYTES: usize = 8 << 20;
 
 #[derive(Clone, Debug, Default)]
 struct StreamLedger {
@@ -42,6 +47,7 @@ impl Ledger {
             streams: vec![StreamLedger::default(); streams],
             shared: RecordDigest::default(),
             waiting: Vec::new(),
+            waiting_bytes: 0,
             next: 0,
         }
     }
@@ -72,6 +78,7 @@ impl Ledger {
             }
         };
         self.next += 1;
+        self.waiting_bytes += line.len();
         self.waiting.push(Waiting {
             order: self.next,
             stream,
@@ -88,13 +95,20 @@ impl Ledger {
         entry.unflushed_bytes = 0;
     }
 
-    pub(crate) fn unflushed_bytes(&self, stream: usize) -> u64 {
-        self.streams[stream].unflushed_bytes
-    }
-
-    /// Whether some state waits for this stream's rows, and since when.
-    pub(crate) fn waits_for(&self, stream: usize) -> Option<Instant> {
-        self.waiting.iter().filter(|w| w.stream.is_none_or(|s| s == stream)).map(|w| w.since).min()
+    /// The streams to flush now so that waiting states can be echoed; each at most once.
+    pub(crate) fn due(&self, policy: &FlushPolicy) -> Vec<usize> {
+        let too_much = self.waiting_bytes >= WAITING_BYTES;
+        let mut due = Vec::new();
+        for waiting in &self.waiting {
+            let old = too_much || waiting.since.elapsed() >= policy.age;
+            let scope = waiting.stream.map_or(0..self.streams.len(), |s| s..s + 1);
+            due.extend(scope.filter(|s| {
+                self.streams[*s].unflushed && (old || self.streams[*s].unflushed_bytes >= policy.bytes)
+            }));
+        }
+        due.sort_unstable();
+        due.dedup();
+        due
     }
 
     pub(crate) fn has_unflushed(&self, stream: usize) -> bool {
@@ -109,6 +123,7 @@ impl Ledger {
         self.waiting.retain_mut(|w| {
             let blocked = w.stream.map_or(any_unflushed, |s| streams[s].unflushed);
             if !blocked {
+                self.waiting_bytes -= w.line.len();
                 durable.push((w.order, std::mem::take(&mut w.line), std::mem::take(&mut w.stats)));
             }
             blocked
@@ -128,8 +143,9 @@ impl Ledger {
 
 #[cfg(test)]
 mod tests {
-    use super::Ledger;
+    use super::{FlushPolicy, Ledger};
     use protocol::RecordDigest;
+    use std::time::Duration;
 
     fn rows(n: u8) -> RecordDigest {
         let mut digest = RecordDigest::default();
@@ -182,6 +198,9 @@ mod tests {
         ledger.took(0, rows(1), 10);
         ledger.state(Some(0), state("b"));
         assert!(durable(&mut ledger).is_empty());
-        assert!(ledger.waits_for(0).is_some());
+        let never = FlushPolicy { bytes: u64::MAX, age: Duration::from_secs(3600) };
+        assert!(ledger.due(&never).is_empty());
+        assert_eq!(ledger.due(&FlushPolicy { bytes: 10, ..never }), [0]);
+        assert_eq!(ledger.due(&FlushPolicy { age: Duration::ZERO, ..never }), [0]);
     }
 }

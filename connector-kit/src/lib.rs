@@ -8,6 +8,9 @@
 //! What does not live here: database and HTTP drivers, Arrow (see the `columnar` kit),
 //! and anything that only one connector needs.
 
+#[cfg(feature = "bench")]
+#[doc(hidden)]
+pub mod bench;
 mod cli;
 mod config;
 mod context;

@@ -30,6 +30,8 @@ pub(crate) struct RowBuffer {
     pub(crate) digest: RecordDigest,
     /// Bytes of `data` so far.
     pub(crate) bytes: u64,
+    /// A checkpoint was made: a stop waits for the next one.
+    pub(crate) resumable: bool,
     pub(crate) out: Emitter,
 }
 
@@ -60,6 +62,7 @@ impl RowBuffer {
             changes: Vec::new(),
             digest: RecordDigest::default(),
             bytes: 0,
+            resumable: false,
             out,
         }
     }
@@ -93,7 +96,12 @@ impl RowBuffer {
             self.write_meta();
         }
         self.chunk.extend_from_slice(b"}}\n");
-        if self.chunk.len() >= CHUNK_BYTES { self.flush() } else { Ok(()) }
+        if self.chunk.len() < CHUNK_BYTES {
+            return Ok(());
+        }
+        self.flush()?;
+        // Nothing of a stream without checkpoints is worth finishing.
+        if !self.resumable && self.out.stop_requested() { Err(Error::stopped()) } else { Ok(()) }
     }
 
     #[cold]

@@ -183,12 +183,9 @@ impl<W: StreamWriter> Driver<'_, W> {
     }
 
     async fn flush_due(&mut self) -> Result<()> {
-        for index in 0..self.streams.len() {
-            let Some(since) = self.ledger.waits_for(index) else { continue };
-            if self.ledger.unflushed_bytes(index) >= self.policy.bytes || since.elapsed() >= self.policy.age {
-                self.flush(index).await?;
-                self.echo()?;
-            }
+        for index in self.ledger.due(&self.policy) {
+            self.flush(index).await?;
+            self.echo()?;
         }
         Ok(())
     }
