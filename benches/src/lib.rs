@@ -2,7 +2,7 @@
 //! shaped like the table that all speed figures are quoted on.
 
 use connector_kit::protocol::{ConfiguredCatalog, ConfiguredStream};
-use connector_kit::{Row, SelectedStream};
+use connector_kit::{Row, SelectedStream, write_date, write_timestamp};
 
 /// The configured stream, fields in schema order.
 ///
@@ -126,5 +126,42 @@ pub fn write(row: &mut Row<'_>, order: &Order) {
     match order.score {
         Some(score) => row.double(11, score),
         None => row.null(11),
+    }
+}
+
+/// The first line of the CSV form.
+pub const CSV_HEADER: &str =
+    "id,customer_id,created_at,updated_at,amount,status,is_gift,note,attrs,ship_date,ref,score";
+
+impl Order {
+    /// Appends the row as a CSV line, with times in the form that `psql \copy` writes.
+    pub fn csv(&self, out: &mut Vec<u8>) {
+        let time = |out: &mut Vec<u8>, micros| {
+            let start = out.len();
+            write_timestamp(out, micros, false);
+            out[start + 10] = b' ';
+            out.extend_from_slice(b"+00,");
+        };
+        out.extend_from_slice(format!("{},{},", self.id, self.customer_id).as_bytes());
+        time(out, self.created_at);
+        time(out, self.updated_at);
+        let gift = self.is_gift.map_or("", |g| if g { "t" } else { "f" });
+        out.extend_from_slice(format!("{},{},{gift},", self.amount, self.status).as_bytes());
+        for text in [&self.note, &self.attrs] {
+            match text.as_deref() {
+                Some(text) if text.is_empty() || text.contains([',', '"', '\n']) => {
+                    out.extend_from_slice(format!("\"{}\",", text.replace('"', "\"\"")).as_bytes());
+                }
+                text => out.extend_from_slice(format!("{},", text.unwrap_or_default()).as_bytes()),
+            }
+        }
+        if let Some(days) = self.ship_date {
+            write_date(out, days);
+        }
+        out.extend_from_slice(format!(",{},", self.reference).as_bytes());
+        if let Some(score) = self.score {
+            out.extend_from_slice(score.to_string().as_bytes());
+        }
+        out.push(b'\n');
     }
 }
