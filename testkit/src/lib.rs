@@ -1,0 +1,18 @@
+//! For tests only: runs any executable that speaks the protocol, bounded in time, and the
+//! conformance suite that every connector of this project passes as a process.
+//!
+//! What lives here: [`Connector`] and what a run of it gives back, the [`Folder`] for its
+//! files, and [`conformance`]. What does not: tests of one connector (beside the
+//! connector) and of pairs (`integration_tests/`). Everything here panics when a test
+//! should fail; the text says what was expected and shows what the connector said.
+
+pub mod conformance;
+mod folder;
+mod output;
+mod process;
+mod workspace;
+
+pub use folder::Folder;
+pub use output::{Exit, Line, Output};
+pub use process::{Connector, Invocation, Running, Signal};
+pub use workspace::binary;

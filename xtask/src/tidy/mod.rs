@@ -1,0 +1,23 @@
+//! `cargo xtask tidy`: the rules of the house that no compiler checks.
+
+mod connectors;
+mod dependencies;
+mod text;
+
+use crate::Result;
+
+/// Runs every rule and reports all faults at once.
+pub(crate) fn tidy() -> Result {
+    let mut faults = Vec::new();
+    dependencies::check(&mut faults)?;
+    text::check(&mut faults)?;
+    connectors::check(&mut faults)?;
+    if faults.is_empty() {
+        println!("tidy: nothing to mend.");
+        return Ok(());
+    }
+    for fault in &faults {
+        println!("tidy: {fault}");
+    }
+    Err(format!("{} places to tidy", faults.len()))
+}
