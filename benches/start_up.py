@@ -1,0 +1,46 @@
+"""Start-up of each connector: wall time and peak memory of `spec`, and binary sizes.
+
+Usage: python benches/start_up.py [RUNS]      (after a release build)
+"""
+
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import time
+
+BIN = pathlib.Path(__file__).resolve().parent.parent / "target" / "release"
+NAMES = ("source-faker", "source-file", "destination-local")
+
+
+def spec(path):
+    start = time.perf_counter()
+    process = subprocess.Popen([path, "spec"], stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode != 0:
+        sys.exit(f"{path} spec failed: {process.returncode}")
+    return (time.perf_counter() - start) * 1000, usage.ru_maxrss / 1024
+
+
+def main():
+    runs = int(sys.argv[1]) if len(sys.argv) > 1 else 200
+    empty = statistics.median(spec_of_true() for _ in range(runs))
+    print(f"an empty process (`true`): median {empty:.1f} ms")
+    for name in NAMES:
+        path = BIN / name
+        walls, peaks = zip(*(spec(str(path)) for _ in range(runs)))
+        p99 = sorted(walls)[int(runs * 0.99) - 1]
+        size = path.stat().st_size / 1e6
+        print(f"{name}: spec median {statistics.median(walls):.1f} ms, p99 {p99:.1f} ms, peak {max(peaks):.1f} MiB; binary {size:.1f} MB")
+
+
+def spec_of_true():
+    start = time.perf_counter()
+    subprocess.run(["true"], check=True)
+    return (time.perf_counter() - start) * 1000
+
+
+if __name__ == "__main__":
+    main()
