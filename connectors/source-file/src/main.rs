@@ -1,0 +1,20 @@
+//! Reads one file, here or on the web, as one stream.
+
+mod cells;
+mod compression;
+mod config;
+mod csv;
+mod discover;
+mod encoding;
+mod error;
+mod infer;
+mod json;
+mod open;
+mod options;
+mod read;
+mod source;
+mod table;
+
+fn main() -> std::process::ExitCode {
+    connector_kit::source_main::<source::SourceFile>()
+}

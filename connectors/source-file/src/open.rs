@@ -1,0 +1,70 @@
+//! From the config to a stream of bytes or text.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use connector_kit::Result;
+
+use crate::compression;
+use crate::config::{Config, Provider};
+use crate::csv::Blocks;
+use crate::encoding;
+use crate::error;
+use crate::options::Options;
+
+/// What is known of the file before it is opened.
+#[derive(Clone, Debug)]
+pub(crate) struct Location {
+    config: Config,
+    /// For messages: the path or address as configured, without what may be secret in it.
+    pub(crate) shown: String,
+}
+
+impl Location {
+    pub(crate) fn new(config: &Config) -> Self {
+        let shown = match config.provider {
+            Provider::Local {} => config.url.clone(),
+            // A signed address carries its secret in the query, a password stands before the @.
+            Provider::Https { .. } => {
+                let plain = config.url.split(['?', '#']).next().unwrap_or_default();
+                let (scheme, rest) = plain.split_once("://").unwrap_or(("https", plain));
+                let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+                format!("{scheme}://{}/{path}", host.rsplit('@').next().unwrap_or(host))
+            }
+        };
+        Self { config: config.clone(), shown }
+    }
+
+    fn path(&self) -> PathBuf {
+        let url = self.config.url.trim();
+        PathBuf::from(url.strip_prefix("file://").unwrap_or(url))
+    }
+
+    fn open_raw(&self) -> io::Result<Box<dyn Read>> {
+        match &self.config.provider {
+            Provider::Local {} => Ok(Box::new(open_local(&self.path())?)),
+            Provider::Https { .. } => unreachable!(),
+        }
+    }
+
+    /// The file's text as UTF-8, decompressed, in blocks.
+    pub(crate) fn open_text(&self, options: &Options) -> Result<Blocks> {
+        let open = || {
+            let raw = self.open_raw()?;
+            let name = self.config.url.trim();
+            let plain =
+                compression::decompress(raw, name, options.compression, self.config.max_decompression_ratio)?;
+            encoding::to_utf8(plain, options.encoding)
+        };
+        let text = open().map_err(|e| error::reading(&self.shown, None, e))?;
+        Ok(Blocks::new(text, self.config.max_record_bytes()))
+    }
+}
+
+fn open_local(path: &Path) -> io::Result<File> {
+    let file = File::open(path)?;
+    let kind = file.metadata()?;
+    // Opening a directory succeeds; reading it says something less clear.
+    if kind.is_dir() { Err(io::ErrorKind::IsADirectory.into()) } else { Ok(file) }
+}
