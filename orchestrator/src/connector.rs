@@ -1,0 +1,380 @@
+//! Finds connectors by name, path or beside ferry, and asks them `spec`, `check` and
+//! `discover`. Reading and writing is the attempt's.
+
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::time::{Duration, Instant};
+
+use protocol::{
+    Catalog, ConnectionStatus, ConnectorSpecification, FailureType, LineReader, Lines, Message, TraceError,
+    parse_message,
+};
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::error::{Error, Failure, Origin};
+use crate::interrupt::Interrupt;
+use crate::job_log::JobLog;
+use crate::process::{Process, ending};
+use crate::suggest;
+
+/// A connector that exists and can be executed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Connector {
+    /// What it is called in the sync file.
+    pub name: String,
+    /// The executable.
+    pub path: PathBuf,
+}
+
+impl Connector {
+    /// Finds a connector: a path (with a slash, from `directory`), a name beside ferry, a name on PATH.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] saying where it was looked for.
+    pub fn find(name: &str, directory: &Path) -> Result<Self, Error> {
+        let found = |path: PathBuf| Self { name: name.to_owned(), path };
+        if name.contains('/') {
+            let path = directory.join(name);
+            if path.is_file() {
+                let path = std::fs::canonicalize(&path).unwrap_or(path);
+                return if executable(&path) {
+                    Ok(found(path))
+                } else {
+                    Err(Error::Usage(format!(
+                        "connector {name}: the file is not executable; run chmod +x on it"
+                    )))
+                };
+            }
+            if !name.starts_with(['/', '.', '~']) {
+                return Err(image(name));
+            }
+            return Err(Error::Usage(format!("connector {name}: there is no such file")));
+        }
+        if name.contains(':') {
+            return Err(image(name));
+        }
+        for directory in search_path() {
+            let path = directory.join(name);
+            if path.is_file() && executable(&path) {
+                return Ok(found(path));
+            }
+        }
+        let known = list();
+        let hint = suggest::hint(name, known.iter().map(|c| c.name.as_str()));
+        Err(Error::Usage(format!(
+            "connector {name} is neither beside ferry nor on PATH{hint}; \"ferry connectors\" lists those that are"
+        )))
+    }
+}
+
+fn image(name: &str) -> Error {
+    Error::Usage(format!(
+        "connector {name} looks like a container image, which ferry cannot run yet; give the path of an executable, for example a two-line script that does: exec docker run --rm -i -v /tmp:/tmp {name} \"$@\""
+    ))
+}
+
+/// Beside ferry first, so that a release's parts belong together; then PATH.
+fn search_path() -> Vec<PathBuf> {
+    let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.to_owned()));
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    beside.into_iter().chain(std::env::split_paths(&path)).collect()
+}
+
+fn executable(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
+}
+
+/// Every executable called `source-…` or `destination-…` beside ferry and on PATH.
+#[must_use]
+pub fn list() -> Vec<Connector> {
+    let mut found: Vec<Connector> = Vec::new();
+    for directory in search_path() {
+        for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let fits =
+                (name.starts_with("source-") || name.starts_with("destination-")) && !name.contains('.');
+            if fits && executable(&entry.path()) && found.iter().all(|c| c.name != name) {
+                found.push(Connector { name, path: entry.path() });
+            }
+        }
+    }
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    found
+}
+
+/// How long a one-shot command may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// For `spec`.
+    pub spec: Duration,
+    /// For `check`.
+    pub check: Duration,
+    /// For `discover`.
+    pub discover: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            spec: Duration::from_secs(60),
+            check: Duration::from_secs(600),
+            discover: Duration::from_secs(1800),
+        }
+    }
+}
+
+/// Asks one connector.
+#[derive(Debug)]
+pub struct Asker<'a> {
+    /// Whom.
+    pub connector: &'a Connector,
+    /// Which end of the sync it is.
+    pub origin: Origin,
+    /// Where its stderr and LOG lines go.
+    pub log: &'a JobLog,
+    /// Stops the question when ferry is stopped.
+    pub interrupt: &'a Interrupt,
+    /// For how long.
+    pub patience: Patience,
+}
+
+impl Asker<'_> {
+    /// Its specification.
+    ///
+    /// # Errors
+    /// When it gives none.
+    pub fn spec(&self) -> Result<ConnectorSpecification, Failure> {
+        self.ask(&["spec"], self.patience.spec, |m| match m {
+            Message::Spec(spec) => Some(spec),
+            _ => None,
+        })
+    }
+
+    /// Whether a config works.
+    ///
+    /// # Errors
+    /// When it gives no answer; that it does not work is an answer.
+    pub fn check(&self, config: &Path) -> Result<ConnectionStatus, Failure> {
+        let config = config.to_string_lossy();
+        self.ask(&["check", "--config", &config], self.patience.check, |m| match m {
+            Message::ConnectionStatus(status) => Some(status),
+            _ => None,
+        })
+    }
+
+    /// The streams it offers.
+    ///
+    /// # Errors
+    /// When it gives no catalog.
+    pub fn discover(&self, config: &Path) -> Result<Catalog, Failure> {
+        let config = config.to_string_lossy();
+        self.ask(&["discover", "--config", &config], self.patience.discover, |m| match m {
+            Message::Catalog(catalog) => Some(catalog),
+            _ => None,
+        })
+    }
+
+    fn ask<T: Send + 'static>(
+        &self,
+        arguments: &[&str],
+        limit: Duration,
+        pick: impl Fn(Message) -> Option<T> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let (origin, name) = (self.origin, &self.connector.name);
+        let command_name = arguments[0].to_owned();
+        let mut command = Command::new(&self.connector.path);
+        command.args(arguments).stdin(Stdio::null());
+        let mut process = Process::start(command, origin, &origin.to_string(), self.log)?;
+        let watched = self.interrupt.watch(process.group());
+        let (sender, answer) = sync_channel(1);
+        if let Some(stdout) = process.take_stdout() {
+            let log = self.log.clone();
+            std::thread::spawn(move || {
+                let _ = sender.send(first_answer(LineReader::new(stdout), origin, &log, pick));
+            });
+        }
+        let start = Instant::now();
+        let heard = match answer.recv_timeout(limit) {
+            Ok(heard) => heard,
+            Err(RecvTimeoutError::Disconnected) => Heard::default(),
+            Err(RecvTimeoutError::Timeout) => {
+                process.group().signal(Signal::KILL);
+                process.reap();
+                return Err(Failure::passing(
+                    origin,
+                    format!(
+                        "{name} {command_name} gave no answer within {} s and was stopped",
+                        start.elapsed().as_secs()
+                    ),
+                ));
+            }
+        };
+        let status = process.reap();
+        drop(watched);
+        if self.interrupt.count() > 0 {
+            return Err(Failure::fatal(Origin::Ferry, "stopped by a signal"));
+        }
+        // The first answer counts, whatever the exit code.
+        if let Some(answer) = heard.answer {
+            return Ok(answer);
+        }
+        let tail = process.stderr_tail();
+        let mut failure = match heard.error {
+            Some(error) => from_trace(origin, &error, self.log),
+            None => Failure::fatal(
+                origin,
+                format!(
+                    "{name} {command_name} {} without an answer; is it a connector that speaks the Airbyte protocol?",
+                    ending(status)
+                ),
+            ),
+        };
+        if failure.detail.is_none() && !tail.is_empty() {
+            failure.detail = Some(tail);
+        }
+        Err(failure)
+    }
+}
+
+#[derive(Debug)]
+struct Heard<T> {
+    answer: Option<T>,
+    error: Option<TraceError>,
+}
+
+impl<T> Default for Heard<T> {
+    fn default() -> Self {
+        Self { answer: None, error: None }
+    }
+}
+
+/// Reads to the end, so that the process never blocks on a full pipe.
+fn first_answer<T>(
+    mut reader: LineReader<impl std::io::Read>,
+    origin: Origin,
+    log: &JobLog,
+    pick: impl Fn(Message) -> Option<T>,
+) -> Heard<T> {
+    let mut heard = Heard::default();
+    let who = origin.to_string();
+    while let Ok(Some(block)) = reader.next_block() {
+        for line in Lines::of(block) {
+            match parse_message(line) {
+                Ok(Message::Log(entry)) => log.line(&who, &entry.message),
+                Ok(Message::Trace(trace)) => {
+                    if let Some(error) = trace.error {
+                        log.line(&who, &error.message);
+                        heard.error.get_or_insert(error);
+                    }
+                }
+                Ok(message) => {
+                    if heard.answer.is_none() {
+                        heard.answer = pick(message);
+                    }
+                }
+                Err(_) => log.line(&who, &String::from_utf8_lossy(&line[..line.len().min(2000)])),
+            }
+        }
+    }
+    heard
+}
+
+/// A connector's own words, masked.
+pub(crate) fn from_trace(origin: Origin, error: &TraceError, log: &JobLog) -> Failure {
+    let failure_type = error.failure_type.unwrap_or(FailureType::SystemError);
+    Failure {
+        origin,
+        failure_type,
+        stream: error.stream_descriptor.clone(),
+        message: log.mask(&error.message),
+        detail: error.internal_message.as_deref().filter(|m| *m != error.message).map(|m| log.mask(m)),
+        retryable: failure_type != FailureType::ConfigError,
+    }
+}
+
+/// A directory for the files that hold configs: only its owner may look, and it goes with the value.
+#[derive(Debug)]
+pub struct PrivateDir(tempfile::TempDir);
+
+impl PrivateDir {
+    /// Makes one below `parent`, or in the system's place for temporary files.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn create(parent: Option<&Path>, prefix: &str) -> Result<Self, Failure> {
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(prefix).permissions(std::fs::Permissions::from_mode(0o700));
+        let made = match parent {
+            Some(parent) => builder.tempdir_in(parent),
+            None => builder.tempdir(),
+        };
+        made.map(Self)
+            .map_err(|e| Failure::config(Origin::Ferry, format!("cannot make a directory for configs: {e}")))
+    }
+
+    /// Writes a file that only its owner can read, and gives its path.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write(&self, name: &str, content: &[u8]) -> Result<PathBuf, Failure> {
+        let path = self.0.path().join(name);
+        let write = |path: &Path| {
+            let mut file: File =
+                File::options().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+            file.write_all(content)
+        };
+        match write(&path) {
+            Ok(()) => Ok(path),
+            Err(e) => Err(Failure::config(Origin::Ferry, format!("cannot write {}: {e}", path.display()))),
+        }
+    }
+
+    /// Writes a config.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn config(&self, name: &str, config: &Value) -> Result<PathBuf, Failure> {
+        self.write(name, config.to_string().as_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Connector, PrivateDir};
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::Path;
+
+    #[test]
+    fn finds_by_path_and_on_the_search_path() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("source-x");
+        std::fs::write(&path, "#!/bin/sh\n").unwrap();
+        let error = Connector::find("./source-x", dir.path()).unwrap_err().to_string();
+        assert!(error.contains("chmod +x"), "{error}");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        assert!(Connector::find("./source-x", dir.path()).is_ok());
+        assert_eq!(Connector::find("sh", dir.path()).unwrap().name, "sh");
+    }
+
+    #[test]
+    fn says_what_to_do_about_images_and_unknown_names() {
+        let find = |name: &str| Connector::find(name, Path::new("/")).unwrap_err().to_string();
+        assert!(find("airbyte/source-postgres:3.1").contains("cannot run yet"));
+        assert!(find("source-postgres:3.1").contains("docker run"));
+        assert!(find("source-of-nothing").contains("ferry connectors"));
+        assert!(find("./no/such").contains("no such file"));
+    }
+
+    #[test]
+    fn config_files_are_private() {
+        let dir = PrivateDir::create(None, "t").unwrap();
+        let path = dir.write("c", b"{}").unwrap();
+        let mode = |p: &Path| std::fs::metadata(p).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o600, 0o700));
+    }
+}
