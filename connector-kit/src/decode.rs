@@ -55,7 +55,8 @@ impl RowDecoder {
             if !data[pos..].starts_with(key) {
                 return self.decode_rest(data, pos, column, sink);
             }
-            let (token, end) = json::value_at(data, pos + key.len())?;
+            // Python writes a space after colons and commas.
+            let (token, end) = json::value_at(data, json::skip_space(data, pos + key.len()))?;
             let last = match data.get(end) {
                 Some(b',') => false,
                 Some(b'}') if end + 1 == data.len() && column + 1 == self.keys.len() => true,
@@ -67,7 +68,7 @@ impl RowDecoder {
             if last {
                 return Ok(());
             }
-            pos = end + 1;
+            pos = json::skip_space(data, end + 1);
         }
         self.check_tail(data, pos)
     }
@@ -189,6 +190,7 @@ mod tests {
         for data in [
             r#"{"a":1,"b\"":"x\ty","c":[1,{"d":2}]}"#,
             r#"{"c":[1,{"d":2}],"b\"":"x\ty","a":1}"#,
+            r#"{"a": 1, "b\"": "x\ty", "c": [1,{"d":2}]}"#,
             r#"{ "a" : 1 , "b\u0022" : "x\ty" , "c":[1,{"d":2}] }"#,
             r#"{"x":{"a":9},"a":1,"b\"":"x\ty","c":[1,{"d":2}],"y":null}"#,
             r#"{"a":1,"b\"":"x\ty","x":0,"c":[1,{"d":2}]}"#,
