@@ -126,6 +126,18 @@ impl Output {
         digests
     }
 
+    /// As if the run had died right after the line of this index.
+    #[must_use]
+    pub fn cut_after(&self, index: usize) -> Self {
+        Self {
+            shown: self.shown.clone(),
+            lines: self.lines[..=index].to_vec(),
+            stderr: String::new(),
+            ends_on_a_whole_line: true,
+            ..*self
+        }
+    }
+
     /// Asserts that it ended well and returns itself.
     ///
     /// # Panics
