@@ -130,7 +130,9 @@ fn readable_secrets(role: &str, end: &Endpoint, secrets: &[String]) -> Option<St
 pub fn sync(file: &SyncFile, options: &Options, interrupt: &Interrupt) -> Result<Report, Error> {
     let started = Instant::now();
     let connection_name = file.connection();
-    let directory = options.data_dir(file);
+    // Absolute, so that the log's path in the report holds from anywhere.
+    let given = options.data_dir(file);
+    let directory = std::path::absolute(&given).unwrap_or(given);
     let mut store = Store::open(&directory)?;
     let _lock = SyncLock::take(&directory, &connection_name)?;
     let connection = store.connection(&connection_name)?;

@@ -189,8 +189,15 @@ mod tests {
         let mut text = String::new();
         out.read_to_string(&mut text).unwrap();
         assert!(start.elapsed() < Duration::from_secs(10));
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", text.trim())).unwrap_or_default();
-        assert!(stat.is_empty() || stat.contains(") Z"), "{stat}");
+        // Its pipes close a moment before it is gone.
+        loop {
+            let stat = std::fs::read_to_string(format!("/proc/{}/stat", text.trim())).unwrap_or_default();
+            if stat.is_empty() || stat.contains(") Z") {
+                break;
+            }
+            assert!(start.elapsed() < Duration::from_secs(20), "{stat}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     #[test]

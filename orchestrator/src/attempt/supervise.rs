@@ -110,6 +110,8 @@ pub(super) struct Run {
     destination_silent: bool,
     pub(super) receipt_broken: bool,
     pub(super) cancelled: bool,
+    /// It ended before its input did.
+    pub(super) left_early: bool,
     timed_out: bool,
     drain_by: Option<Instant>,
     give_up_at: Option<Instant>,
@@ -201,6 +203,7 @@ pub(super) fn run(
         destination_silent: false,
         receipt_broken: false,
         cancelled: false,
+        left_early: false,
         timed_out: false,
         drain_by: None,
         give_up_at: None,
@@ -314,6 +317,7 @@ impl Run {
                 side.exited_at = Some(now);
                 if origin == Origin::Destination && !self.input_closed {
                     // Nobody takes the records any more.
+                    self.left_early |= !self.destination.stopped;
                     self.source.stop(grace);
                 }
             }

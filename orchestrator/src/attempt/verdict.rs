@@ -171,6 +171,7 @@ fn add_destination_failures(run: &mut Run, heard: &Heard, log: &JobLog, failures
     let said_why = failures.iter().any(|f| f.origin == Origin::Destination);
     let refused = match &run.pump {
         Some(Err(Stop::Destination(error))) => Some(describe(error)),
+        _ if run.left_early => Some("it ended"),
         _ => None,
     };
     let side: &mut Side = &mut run.destination;

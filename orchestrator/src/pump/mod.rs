@@ -193,7 +193,9 @@ impl<W: Write, O: Observer> Pump<W, O> {
                     Err(error) => self.unreadable(line, newline.is_some(), &error.to_string()),
                 };
                 if result.is_err() {
+                    // Nothing after the fault travels.
                     outcome = result;
+                    run = block.len();
                     break;
                 }
             }

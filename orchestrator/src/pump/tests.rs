@@ -135,6 +135,15 @@ fn what_could_be_a_lost_record_stops_the_run_and_all_before_it_has_passed() {
         let error = result.unwrap_err();
         assert!(error.contains(expected), "{input}: {error}");
         assert_eq!(out, format!("{good}\n"), "{input}");
+        if input.ends_with('\n') {
+            let (out, notes, _, _) =
+                pump(vec![plain("s")], format!("{input}{good}\n{}\n", state("s", "")).as_bytes(), CAP);
+            assert_eq!(
+                (out, notes.expected.len()),
+                (format!("{good}\n"), 0),
+                "what follows a fault: {input}"
+            );
+        }
     }
 }
 
