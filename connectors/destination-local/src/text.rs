@@ -22,13 +22,13 @@ pub(crate) enum TextStyle {
 #[derive(Debug)]
 pub(crate) enum TextOut {
     Plain(BufWriter<File>),
-    Gzip(GzEncoder<BufWriter<File>>),
+    Gzip(Box<GzEncoder<BufWriter<File>>>),
 }
 
 impl TextOut {
     pub(crate) fn new(file: File, gzip: bool) -> Self {
         let out = BufWriter::with_capacity(128 << 10, file);
-        if gzip { Self::Gzip(GzEncoder::new(out, Compression::new(6))) } else { Self::Plain(out) }
+        if gzip { Self::Gzip(Box::new(GzEncoder::new(out, Compression::new(6)))) } else { Self::Plain(out) }
     }
 
     pub(crate) fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {

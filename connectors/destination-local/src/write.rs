@@ -264,14 +264,20 @@ impl StreamWriter for LocalWriter {
     async fn finish(mut self, outcome: Outcome) -> Result<()> {
         match outcome {
             Outcome::Complete => {
-                let done = self.complete();
-                if done.is_err() {
-                    // The first error is the one to tell.
-                    let _ = self.give_up();
-                }
-                done
+                self.complete()?;
+                // Published: whatever is staged from here on is another run's.
+                self.place.staging = None;
+                Ok(())
             }
             Outcome::Incomplete => self.give_up(),
         }
+    }
+}
+
+/// However a run ends, it leaves nothing half written.
+impl Drop for LocalWriter {
+    fn drop(&mut self) {
+        // The error that ended the run is the one to tell.
+        let _ = self.give_up();
     }
 }
