@@ -11,6 +11,7 @@ use crate::discover;
 use crate::json::{self, Shape};
 use crate::open::Location;
 use crate::options::Options;
+use crate::parquet::Parquet;
 use crate::read;
 use crate::table::Table;
 
@@ -41,7 +42,14 @@ impl SourceFile {
             .ok_or_else(|| discover::nothing_in(file))
     }
 
+    fn open_parquet(&self) -> Result<Parquet> {
+        Parquet::open(&self.location.shown, self.location.open_file()?)
+    }
+
     fn properties(&self) -> Result<Map<String, Value>> {
+        if self.config.format == Format::Parquet {
+            return self.open_parquet()?.properties(&self.options);
+        }
         let file = &self.location.shown;
         match self.shape() {
             Some(shape) => {
@@ -52,6 +60,9 @@ impl SourceFile {
     }
 
     fn first_record(&self) -> Result<()> {
+        if self.config.format == Format::Parquet {
+            return self.open_parquet()?.properties(&self.options).map(|_| ());
+        }
         match self.shape() {
             Some(shape) => {
                 let mut blocks = self.location.open_text(&self.options)?;
@@ -66,6 +77,9 @@ impl SourceFile {
 
     fn rows(&self, stream: &SelectedStream, out: &mut StreamEmitter<Whole>) -> Result<()> {
         let file = &self.location.shown;
+        if self.config.format == Format::Parquet {
+            return self.open_parquet()?.read(&self.options, stream, out);
+        }
         match self.shape() {
             Some(shape) => json::read(
                 file,
@@ -92,10 +106,10 @@ impl Connector for SourceFile {
     const NAME: &'static str = "source-file";
     const VERSION: &'static str = env!("CARGO_PKG_VERSION");
 
-    async fn connect(config: Config, _: &Context) -> Result<Self> {
+    async fn connect(config: Config, ctx: &Context) -> Result<Self> {
         config.validate()?;
         let options = Options::parse(config.reader_options.as_deref(), config.format)?;
-        let location = Location::new(&config);
+        let location = Location::new(&config, &ctx.stop);
         Ok(Self { config, options, location })
     }
 

@@ -18,6 +18,7 @@ pub(crate) struct Case {
 
 /// What a run said.
 pub(crate) struct Run {
+    text: String,
     pub(crate) messages: Vec<Value>,
     pub(crate) code: i32,
 }
@@ -148,7 +149,11 @@ impl Run {
                     .unwrap_or_else(|e| panic!("not JSON ({e}): {}", String::from_utf8_lossy(l)))
             })
             .collect();
-        Self { messages, code: output.status.code().unwrap_or(-1) }
+        Self {
+            text: String::from_utf8(output.stdout.clone()).unwrap(),
+            messages,
+            code: output.status.code().unwrap_or(-1),
+        }
     }
 
     fn records(&self) -> impl Iterator<Item = &Value> {
@@ -159,6 +164,18 @@ impl Run {
     pub(crate) fn rows(&self) -> Vec<String> {
         assert_eq!(self.code, 0, "read failed: {}", self.error());
         self.records().map(|r| r["data"].to_string()).collect()
+    }
+
+    /// The bytes of each record's `data`, which a JSON parser would round.
+    pub(crate) fn raw_rows(&self) -> Vec<&str> {
+        assert_eq!(self.code, 0, "read failed: {}", self.error());
+        let lines = self.text.lines().filter(|l| l.starts_with(r#"{"type":"RECORD""#));
+        lines
+            .filter_map(|l| l.split_once(r#""data":"#))
+            .map(|(_, d)| {
+                d.split_once(r#","meta":"#).map_or_else(|| d.strip_suffix("}}").unwrap(), |(d, _)| d)
+            })
+            .collect()
     }
 
     pub(crate) fn count(&self) -> usize {

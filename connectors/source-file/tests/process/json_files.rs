@@ -25,10 +25,10 @@ fn json_lines_keep_every_digit_and_the_schema_is_a_union() {
         ])
     );
     assert_eq!(
-        case.read().rows(),
+        case.read().raw_rows(),
         [
-            r#"{"id":9007199254740993,"mixed":1,"o":{"x":[1,2]},"f":1,"a":null,"n":null,"b":null}"#,
-            r#"{"id":2,"mixed":"one","o":null,"f":1.5,"a":[],"n":null,"b":true}"#,
+            r#"{"id":9007199254740993,"mixed":1,"o":{"x": [1, 2]},"f":1,"a":null,"n":null,"b":null}"#,
+            r#"{"id":2,"mixed":"one","o":null,"f":1.50,"a":[],"n":null,"b":true}"#,
         ]
     );
 }

@@ -3,4 +3,6 @@
 mod bad_input;
 mod harness;
 mod json_files;
+mod parquet_files;
 mod text_files;
+mod web_files;

@@ -25,32 +25,13 @@ fn a_csv_arrives_typed_and_exact() {
             ("note", "string"),
         ])
     );
-    let out = raw_rows(&case);
     assert_eq!(
-        out,
+        case.read().raw_rows(),
         [
             r#"{"id":1,"big":9007199254740993,"price":12.50,"ok":true,"day":"2024-02-29","at":"2023-01-01T00:00:23.456789Z","at_local":"2023-01-01T10:00:00","zip":"007","note":"a \"b\"\nc"}"#,
             r#"{"id":-2,"big":123456789012345678901234567890,"price":1e-3,"ok":false,"day":"1999-12-31","at":"2023-01-01T00:00:00+05:30","at_local":"2023-01-01T10:00:01.5","zip":"+5","note":"NaN"}"#,
         ]
     );
-}
-
-/// The bytes of each record's `data`, which a JSON parser would round.
-fn raw_rows(case: &Case) -> Vec<String> {
-    case.read().rows();
-    let config = case.path("config.json");
-    let catalog = case.path("catalog.json");
-    let out = std::process::Command::new(env!("CARGO_BIN_EXE_source-file"))
-        .arg("read")
-        .arg("--config")
-        .arg(config)
-        .arg("--catalog")
-        .arg(catalog)
-        .output()
-        .unwrap();
-    let text = String::from_utf8(out.stdout).unwrap();
-    let data = |l: &str| l.split_once(r#""data":"#).map(|(_, d)| d.strip_suffix("}}").unwrap().to_owned());
-    text.lines().filter(|l| l.contains(r#""type":"RECORD""#)).filter_map(data).collect()
 }
 
 #[test]
