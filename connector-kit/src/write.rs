@@ -80,7 +80,7 @@ fn check_mode<D: Destination>(stream: &SelectedStream) -> Result<()> {
     }
     if mode == DestinationSyncMode::AppendDedup && stream.primary_key.iter().all(Vec::is_empty) {
         return Err(Error::config(format!(
-            "Stream {}: append_dedup needs a primary_key.",
+            "Stream {}: append_dedup needs a primary_key; name one or choose append.",
             stream.descriptor
         )));
     }

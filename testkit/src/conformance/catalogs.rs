@@ -48,6 +48,18 @@ pub fn an_unknown_cursor_field_is_an_error_that_names_it(suite: &impl Suite) {
     assert!(message.contains("no_such_field"), "{message}");
 }
 
+/// The official suite for sources asks them for `append_dedup` without a key.
+pub fn how_the_destination_writes_is_none_of_a_sources_business(suite: &impl Suite) {
+    let folder = Folder::new();
+    let mut catalog = suite.catalog(&folder);
+    for stream in catalog["streams"].as_array_mut().expect("an array") {
+        stream["destination_sync_mode"] = json!("append_dedup");
+        stream["primary_key"] = Value::Null;
+    }
+    let output = transfer(suite, &folder, catalog.to_string()).succeeded();
+    assert!(output.records().count() > 0, "{output}");
+}
+
 pub fn deduplication_without_a_key_is_an_error_that_names_the_stream(suite: &impl Suite) {
     let mut name = String::new();
     let message = refused(suite, |catalog| {

@@ -30,7 +30,7 @@ macro_rules! source_trials {
             catalogs::an_unknown_sync_mode_is_an_error
             catalogs::an_unknown_destination_sync_mode_is_an_error
             catalogs::an_unknown_cursor_field_is_an_error_that_names_it
-            catalogs::deduplication_without_a_key_is_an_error_that_names_the_stream
+            catalogs::how_the_destination_writes_is_none_of_a_sources_business
             catalogs::the_same_stream_twice_is_an_error_that_names_it
             catalogs::an_unknown_stream_is_an_error_that_names_it
             catalogs::explicit_nulls_and_unknown_keys_are_accepted
