@@ -20,7 +20,7 @@ const DELETED: u8 = 1;
 /// A key with a null in it equals no other.
 const NULL_KEY: u8 = 2;
 /// The column in which change data capture says so.
-const DELETED_AT: &str = "_ab_cdc_deleted_at";
+pub(crate) const DELETED_AT: &str = "_ab_cdc_deleted_at";
 /// A longer cursor is damage.
 const CURSOR_CAP: u32 = 1 << 30;
 

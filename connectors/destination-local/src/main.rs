@@ -8,6 +8,7 @@ mod encode;
 mod error;
 mod keys;
 mod manifest;
+mod merge;
 mod names;
 mod place;
 mod publish;

@@ -64,20 +64,20 @@ pub(crate) struct KeySpec {
 }
 
 impl DataFile {
-    /// The hidden file with the keys of its rows.
-    pub(crate) fn keys_name(&self) -> String {
-        keys_name(&self.name)
-    }
-
-    /// The files that make it up.
+    /// The files that make it up, the data last.
     pub(crate) fn names(&self) -> impl Iterator<Item = String> {
-        std::iter::once(self.name.clone()).chain(self.key.is_some().then(|| self.keys_name()))
+        let keys = self.key.as_ref().map(|key| key.file_name(&self.name));
+        keys.into_iter().chain(std::iter::once(self.name.clone()))
     }
 }
 
-/// The hidden file with the keys of the rows of `name`.
-pub(crate) fn keys_name(name: &str) -> String {
-    format!("{OURS}keys-{name}")
+impl KeySpec {
+    /// The hidden file with the keys of the rows of `name`. Other keys have another file, so
+    /// that none is ever read as what it is not.
+    pub(crate) fn file_name(&self, name: &str) -> String {
+        let tag = xxhash_rust::xxh3::xxh3_64(format!("{self:?}").as_bytes()) as u32;
+        format!("{OURS}keys-{tag:08x}-{name}")
+    }
 }
 
 impl Manifest {

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Seek;
+use std::path::Path;
 
 use connector_kit::{Error, Result};
 
@@ -10,14 +11,15 @@ use crate::dir::Dir;
 use crate::encode::Style;
 use crate::error::{columnar_error, io_error};
 use crate::keys::{KeyReader, KeyWriter};
-use crate::manifest::{DataFile, TEMP, keys_name};
+use crate::manifest::{DataFile, KeySpec, TEMP};
+use crate::merge::Placed;
 use crate::text::{TextOut, copy_rows};
 
 /// Writes `file` of `from` without its losers to `to` under a new name; `None` when no row
 /// is left. The file keeps its format, whatever the config says now.
 pub(crate) fn without(
-    file: &DataFile,
-    from: &Dir,
+    Placed { file, dir: from, keys_dir }: &Placed,
+    spec: &KeySpec,
     losers: &Losers,
     to: &Dir,
     name: String,
@@ -26,30 +28,35 @@ pub(crate) fn without(
     if losers.count() == file.rows {
         return Ok(None);
     }
-    let open = |name: &str| from.open(name)?.ok_or_else(|| gone(from, name));
-    let (data, keys) = (open(&file.name)?, open(&file.keys_name())?);
+    let data = from.open(&file.name)?.ok_or_else(|| gone(from, &file.name))?;
+    let old_keys = spec.file_name(&file.name);
+    let keys = keys_dir.open(&old_keys)?.ok_or_else(|| gone(keys_dir, &old_keys))?;
     let temp = format!("{TEMP}{name}");
     to.remove(&temp)?;
     let target = to.create(&temp)?;
     let (mut target, read, written) = copy_data(file, from, data, target, losers, style)?;
     let path = from.join(&file.name);
     if read != file.rows || read - losers.count() != written {
-        return Err(Error::config(format!(
-            "{} has {read} rows where {} were written; another program changed it. Sync the stream anew with overwrite.",
-            path.display(),
-            file.rows
-        )));
+        return Err(changed(&path, read, file.rows));
     }
     let fail = |e| io_error("write", &to.join(&name), e);
     target.sync_all().map_err(fail)?;
     let bytes = target.seek(std::io::SeekFrom::End(0)).map_err(fail)?;
-    let keys_temp = format!("{TEMP}{}", keys_name(&name));
+    let new_keys = spec.file_name(&name);
+    let keys_temp = format!("{TEMP}{new_keys}");
     to.remove(&keys_temp)?;
     let keys_target = to.create(&keys_temp)?;
     copy_keys(keys, keys_target, file.rows, losers).map_err(fail)?;
-    to.rename(&keys_temp, &keys_name(&name))?;
+    to.rename(&keys_temp, &new_keys)?;
     to.rename(&temp, &name)?;
     Ok(Some(DataFile { name, rows: written, bytes, ..file.clone() }))
+}
+
+pub(crate) fn changed(path: &Path, read: u64, written: u64) -> Error {
+    Error::config(format!(
+        "{} has {read} rows where {written} were written; another program changed it. Sync the stream anew with overwrite.",
+        path.display()
+    ))
 }
 
 pub(crate) fn gone(dir: &Dir, name: &str) -> Error {

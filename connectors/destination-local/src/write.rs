@@ -7,14 +7,13 @@ use columnar::{Budget, Layout, Stamp};
 use connector_kit::protocol::{DestinationSyncMode, SyncMode};
 use connector_kit::{Error, Outcome, RecordBatch, Result, RowDecoder, SelectedStream, StreamWriter};
 
-use crate::dedup::{self, KeyFile};
 use crate::dir::Dir;
 use crate::encode::{FileWriter, Keys, Style};
 use crate::error::{columnar_error, io_error};
 use crate::keys::{KeyTaker, KeyWriter, key_spec};
-use crate::manifest::{DataFile, KeySpec, TEMP, keys_name};
+use crate::manifest::{DataFile, KeySpec, TEMP};
+use crate::merge::{Keyed, merge};
 use crate::place::{Place, Plan};
-use crate::rewrite;
 
 /// Writes one stream.
 #[derive(Debug)]
@@ -87,8 +86,8 @@ impl LocalWriter {
         let name = self.place.next_name(self.run, self.style.extension())?;
         let dir = self.place.target()?.0.clone();
         let keys = match &self.keys {
-            Some(_) => {
-                let file = dir.create(&format!("{TEMP}{}", keys_name(&name)))?;
+            Some((spec, _)) => {
+                let file = dir.create(&format!("{TEMP}{}", spec.file_name(&name)))?;
                 Some(KeyWriter::new(file).map_err(|e| io_error("write to", &dir.join(&name), e))?)
             }
             None => None,
@@ -146,7 +145,7 @@ impl LocalWriter {
         listed.store(&dir)?;
         *manifest = listed;
         for file in std::mem::take(&mut self.finished) {
-            for name in file.names().collect::<Vec<_>>().into_iter().rev() {
+            for name in file.names() {
                 dir.rename(&format!("{TEMP}{name}"), &name)?;
             }
         }
@@ -174,8 +173,13 @@ impl LocalWriter {
             return Ok(());
         }
         let staged = self.place.target()?.1.files.clone();
-        let mut files =
-            if self.keys.is_some() { self.merge(&kept, &staged)? } else { [kept, staged].concat() };
+        let mut files = match &mut self.keys {
+            Some((spec, taker)) => {
+                let keyed = Keyed { spec, taker, decoder: &mut self.decoder, layout: &self.layout };
+                merge(&mut self.place, keyed, kept, staged, self.run, &self.style)?
+            }
+            None => [kept, staged].concat(),
+        };
         files.retain(|f| f.rows > 0);
         if files.is_empty() {
             self.write_empty()?;
@@ -185,36 +189,9 @@ impl LocalWriter {
     }
 
     fn all_merged(&self, files: &[DataFile]) -> bool {
-        self.keys.is_none() || files.iter().all(|f| f.merged)
-    }
-
-    /// Copies the files that hold losers without them; the others stay as they are.
-    fn merge(&mut self, kept: &[DataFile], staged: &[DataFile]) -> Result<Vec<DataFile>> {
-        let live = self.place.live.clone();
-        let staging = self.place.target()?.0.clone();
-        let placed: Vec<(&DataFile, &Dir)> =
-            kept.iter().map(|f| (f, &live)).chain(staged.iter().map(|f| (f, &staging))).collect();
-        let key_files: Vec<KeyFile> = placed
-            .iter()
-            .map(|(file, dir)| KeyFile {
-                dir: (*dir).clone(),
-                name: file.keys_name(),
-                rows: file.rows,
-                merged: file.merged,
-            })
-            .collect();
-        let losers = dedup::losers(&key_files, &staging, dedup::PARTITION_BYTES)?;
-        let mut files = Vec::with_capacity(placed.len());
-        for ((file, dir), losers) in placed.into_iter().zip(losers) {
-            let stays = if losers.count() == 0 {
-                Some(file.clone())
-            } else {
-                let name = self.place.next_name(self.run, extension_of(&file.name))?;
-                rewrite::without(file, dir, &losers, &staging, name, &self.style)?
-            };
-            files.extend(stays.map(|file| DataFile { merged: true, ..file }));
-        }
-        Ok(files)
+        self.keys
+            .as_ref()
+            .is_none_or(|(spec, _)| files.iter().all(|f| f.merged && f.key.as_ref() == Some(spec)))
     }
 
     /// Removes what was not listed; keeps staged rows only where the next attempt can use them.
@@ -225,7 +202,9 @@ impl LocalWriter {
             let dir = self.place.target()?.0.clone();
             for name in names {
                 dir.remove(&format!("{TEMP}{name}"))?;
-                dir.remove(&format!("{TEMP}{}", keys_name(&name)))?;
+                if let Some((spec, _)) = &self.keys {
+                    dir.remove(&format!("{TEMP}{}", spec.file_name(&name)))?;
+                }
             }
         }
         match self.place.staging.take() {
@@ -233,11 +212,6 @@ impl LocalWriter {
             _ => Ok(()),
         }
     }
-}
-
-/// What follows the first dot.
-fn extension_of(name: &str) -> &str {
-    name.split_once('.').map_or("", |(_, extension)| extension)
 }
 
 fn run_tag() -> u32 {

@@ -60,6 +60,13 @@ impl Layout {
         Ok(Self { fields: own.collect(), schema: Arc::new(Schema::new(fields)) })
     }
 
+    /// Whether the column `name` is text that holds JSON.
+    #[must_use]
+    pub fn is_json(&self, name: &str) -> bool {
+        let json = [FieldType::Object, FieldType::Array, FieldType::Union];
+        self.fields.iter().any(|f| f.name == name && json.contains(&f.field_type))
+    }
+
     /// The names of the stream's own columns.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.fields.iter().map(|f| f.name.as_str())

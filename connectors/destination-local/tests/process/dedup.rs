@@ -100,3 +100,26 @@ fn a_truncating_refresh_starts_over_with_other_keys() {
     site.sync(other, &rows(&[(1, "x"), (2, "x")]));
     assert_eq!(site.rows(), owned(&[(2, "x")]));
 }
+
+#[test]
+fn files_written_in_another_mode_or_with_another_key_are_merged_all_the_same() {
+    for site in [Site::parquet(), Site::jsonl()] {
+        site.sync(stream("overwrite"), &rows(&[(1, "1"), (1, "2"), (2, "1")]));
+        site.sync(stream("append_dedup"), &rows(&[(2, "0"), (3, "1")]));
+        assert_eq!(site.rows(), owned(&[(1, "2"), (2, "1"), (3, "1")]));
+        let mut other = stream("append_dedup");
+        other["primary_key"] = json!([["v"]]);
+        other["cursor_field"] = json!(["id"]);
+        site.sync(other, "");
+        assert_eq!(site.rows(), owned(&[(1, "2"), (3, "1")]));
+    }
+}
+
+#[test]
+fn csv_written_in_another_mode_is_refused_rather_than_guessed_at() {
+    let site = Site::new(json!({"format_type": "csv"}));
+    site.sync(stream("append"), &row(1, "1"));
+    let error = site.write(stream("append_dedup"), &row(1, "2")).error();
+    assert!(error.contains("truncating refresh"), "{error}");
+    assert_eq!(site.rows(), owned(&[(1, "1")]));
+}
