@@ -1,29 +1,28 @@
 //! A job: everything between `ferry sync FILE` and its report.
 
 use std::collections::{HashMap, HashSet};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-use protocol::{ConnectorSpecification, StreamDescriptor, SyncMode};
+use protocol::{ConfiguredCatalog, StreamDescriptor, SyncMode};
 use serde_json::Value;
 
 use crate::attempt::{Attempt, Limits, Outcome};
 use crate::catalog::{self, Selected};
 use crate::connector::{Asker, Connector, Patience, PrivateDir};
+use crate::ends::Ends;
 use crate::error::{Error, Failure, Origin};
 use crate::interrupt::Interrupt;
 use crate::job_log::JobLog;
 use crate::mapping::Mapping;
-use crate::masker::{Masker, secret_values};
 use crate::progress::{Style, say};
 use crate::receipts::Saved;
 use crate::report::{Receipt, Report, StreamReport};
 use crate::retry::{Retries, RetryPolicy};
 use crate::store::lock::SyncLock;
 use crate::store::{JobStatus, SavedState, Store, StoredGeneration, StreamRow};
-use crate::sync_file::{Endpoint, SyncFile};
+use crate::sync_file::SyncFile;
 
 /// What a run is told beside its sync file.
 #[derive(Clone, Debug)]
@@ -58,69 +57,6 @@ impl Options {
     pub fn data_dir(&self, file: &SyncFile) -> PathBuf {
         self.data_dir.clone().unwrap_or_else(|| file.directory().join(".ferry"))
     }
-}
-
-/// Both connectors of a sync, found and asked for their specs.
-#[derive(Debug)]
-pub struct Ends {
-    /// The source.
-    pub source: Connector,
-    /// Its specification.
-    pub source_spec: ConnectorSpecification,
-    /// The destination.
-    pub destination: Connector,
-    /// Its specification.
-    pub destination_spec: ConnectorSpecification,
-    /// Hides the secrets of both configs.
-    pub masker: Masker,
-    /// Config files that others can read although they hold secrets.
-    pub warnings: Vec<String>,
-}
-
-impl Ends {
-    /// Finds both and asks both at once.
-    ///
-    /// # Errors
-    /// When one cannot be found or gives no spec.
-    pub fn open(file: &SyncFile, patience: Patience, interrupt: &Interrupt) -> Result<Self, Error> {
-        let source = Connector::find(&file.source.connector, file.directory())?;
-        let destination = Connector::find(&file.destination.connector, file.directory())?;
-        let mut secrets: Vec<String> = file.source.filled_in.0.clone();
-        secrets.extend(file.destination.filled_in.0.iter().cloned());
-        let log = JobLog::nowhere(Masker::new(secrets.iter().map(String::as_str)));
-        let ask = |connector, origin| Asker { connector, origin, log: &log, interrupt, patience }.spec();
-        let (source_spec, destination_spec) = std::thread::scope(|scope| {
-            let other = scope.spawn(|| ask(&destination, Origin::Destination));
-            let source_spec = ask(&source, Origin::Source);
-            let lost = || Err(Failure::fatal(Origin::Ferry, "a thread ended unexpectedly"));
-            (source_spec, other.join().unwrap_or_else(|_| lost()))
-        });
-        let (source_spec, destination_spec) = (source_spec?, destination_spec?);
-        let mut warnings = Vec::new();
-        let both =
-            [("source", &file.source, &source_spec), ("destination", &file.destination, &destination_spec)];
-        for (role, end, spec) in both {
-            let mut found = Vec::new();
-            secret_values(&spec.connection_specification, &end.config, &mut found);
-            warnings.extend(readable_secrets(role, end, &found));
-            secrets.extend(found);
-        }
-        warnings.dedup();
-        let masker = Masker::new(secrets.iter().map(String::as_str));
-        Ok(Self { source, source_spec, destination, destination_spec, masker, warnings })
-    }
-}
-
-fn readable_secrets(role: &str, end: &Endpoint, secrets: &[String]) -> Option<String> {
-    let literal =
-        secrets.iter().any(|s| !s.is_empty() && !end.filled_in.0.iter().any(|f| s.contains(f.as_str())));
-    let mode = std::fs::metadata(&end.config_path).ok()?.permissions().mode() & 0o777;
-    (literal && mode & 0o044 != 0).then(|| {
-        format!(
-            "{} holds secrets of the {role} and other users can read it (mode {mode:03o}); run chmod 600 on it, or write ${{NAME}} for them",
-            end.config_path.display()
-        )
-    })
 }
 
 /// Runs a sync.
@@ -160,6 +96,21 @@ pub fn sync(file: &SyncFile, options: &Options, interrupt: &Interrupt) -> Result
         }
     }
     result
+}
+
+/// How many jobs' logs are kept.
+const LOGS: i64 = 100;
+
+/// Removes the logs of jobs long past.
+fn forget_logs(directory: &Path, job: i64) {
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let number =
+            name.strip_prefix("job-").and_then(|n| n.split('.').next()).and_then(|n| n.parse::<i64>().ok());
+        if number.is_some_and(|number| number <= job - LOGS) {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
 }
 
 /// Removes configs that a killed ferry left; the lock says that nobody uses them.
@@ -207,6 +158,7 @@ impl Job<'_> {
         std::fs::create_dir_all(&directory).map_err(|e| {
             Failure::config(Origin::Ferry, format!("cannot make {}: {e}", directory.display()))
         })?;
+        forget_logs(&directory, self.job);
         Ok(directory.join(format!("job-{}.log", self.job)))
     }
 
@@ -219,8 +171,8 @@ impl Job<'_> {
     ) -> Result<Report, Error> {
         let configs =
             PrivateDir::create(Some(&store.directory().join("tmp")), &format!("sync-{}-", self.connection))?;
-        let source_config = configs.config("source-config.json", &self.file.source.config)?;
-        let destination_config = configs.config("destination-config.json", &self.file.destination.config)?;
+        let source_config = configs.config("source-config.json", &ends.source_config)?;
+        let destination_config = configs.config("destination-config.json", &ends.destination_config)?;
         let asker = Asker {
             connector: &ends.source,
             origin: Origin::Source,
@@ -258,17 +210,8 @@ impl Job<'_> {
             let pending: Vec<usize> = (0..streams.len()).filter(|i| !reports[*i].complete).collect();
             let selected: Vec<&Selected> = pending.iter().map(|i| &streams[*i]).collect();
             let generations = self.generations(store, &selected, number == 0)?;
-            let (for_source, for_destination) = catalog::configured(&selected, &generations, self.job);
-            let text = |value: Result<Vec<u8>, serde_json::Error>| {
-                value.map_err(|e| Failure::fatal(Origin::Ferry, format!("a catalog cannot be written: {e}")))
-            };
-            let for_source = text(serde_json::to_vec(&for_source))?;
-            let source_catalog = configs.write("source-catalog.json", &for_source)?;
-            let for_destination = text(serde_json::to_vec(&for_destination))?;
-            let destination_catalog = configs.write("destination-catalog.json", &for_destination)?;
-            if number == 0 {
-                store.describe_job(self.job, None, Some(&String::from_utf8_lossy(&for_source)))?;
-            }
+            let (source_catalog, destination_catalog) =
+                self.catalogs(store, &selected, &generations, configs, number == 0)?;
             let mut source = self.command(&ends.source, "read", source_config, &source_catalog, number);
             if let Some(states) = self.state_file(store, &selected, &ends.source.name)? {
                 source.arg("--state").arg(configs.write("state.json", states.as_bytes())?);
@@ -348,6 +291,28 @@ impl Job<'_> {
                 log: log_path.display().to_string(),
             });
         }
+    }
+
+    /// Writes the two catalogs; their trees go before the attempt begins.
+    fn catalogs(
+        &self,
+        store: &Store,
+        streams: &[&Selected],
+        generations: &HashMap<StreamDescriptor, StoredGeneration>,
+        configs: &PrivateDir,
+        first: bool,
+    ) -> Result<(PathBuf, PathBuf), Failure> {
+        let (for_source, for_destination) = catalog::configured(streams, generations, self.job);
+        let text = |catalog: &ConfiguredCatalog| {
+            serde_json::to_vec(catalog)
+                .map_err(|e| Failure::fatal(Origin::Ferry, format!("a catalog cannot be written: {e}")))
+        };
+        let for_source = text(&for_source)?;
+        if first {
+            store.describe_job(self.job, None, Some(&String::from_utf8_lossy(&for_source)))?;
+        }
+        let source = configs.write("source-catalog.json", &for_source)?;
+        Ok((source, configs.write("destination-catalog.json", &text(&for_destination)?)?))
     }
 
     fn command(

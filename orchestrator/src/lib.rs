@@ -15,6 +15,7 @@ pub mod catalog;
 pub mod cli;
 pub mod clock;
 pub mod connector;
+pub mod ends;
 pub mod error;
 pub mod interrupt;
 pub mod job;

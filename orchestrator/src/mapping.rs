@@ -30,7 +30,7 @@ impl Mapping {
             NamespaceRule::Destination => String::new(),
             NamespaceRule::Template(template) => template.replace("${SOURCE_NAMESPACE}", from),
         };
-        let namespace = Some(namespace.trim()).filter(|n| !n.is_empty());
+        let namespace = Some(namespace.as_str()).filter(|n| !n.trim().is_empty());
         StreamDescriptor::new(namespace, &format!("{}{}", self.prefix, source.name))
     }
 

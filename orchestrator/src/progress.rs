@@ -70,7 +70,7 @@ impl Progress {
         let bars = terminal.then(|| {
             let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(8));
             let width = names.iter().map(|n| n.chars().count()).max().unwrap_or(0).clamp(6, 32);
-            let style = ProgressStyle::with_template(&format!("{{prefix:{width}!}} {{bar:24}} {{msg}}"))
+            let style = ProgressStyle::with_template(&format!("{{prefix:{width}!}}  {{msg}}"))
                 .unwrap_or_else(|_| ProgressStyle::default_bar());
             let shown = names.len().min(BARS) + usize::from(names.len() > BARS);
             let bars = (0..shown)
@@ -108,9 +108,12 @@ impl Progress {
                 let (records, bytes) = (sum(|l| &l.records), sum(|l| &l.bytes));
                 let (rows, all_bytes) = (sum(|l| &l.expected_records), sum(|l| &l.expected_bytes));
                 let (done, all) = if rows > 0 { (records, rows) } else { (bytes, all_bytes) };
-                bar.set_length(all.max(1));
-                bar.set_position(if all > 0 { done.min(all) } else { 0 });
-                bar.set_message(summary(records, bytes, seconds, done, all));
+                bar.set_message(format!(
+                    "{}{}",
+                    gauge(done, all),
+                    summary(records, bytes, seconds, done, all)
+                ));
+                bar.tick();
             }
         }
         let mut last = self.last_line.lock().unwrap_or_else(PoisonError::into_inner);
@@ -140,6 +143,17 @@ impl Progress {
 #[allow(clippy::print_stderr, reason = "the command line's own voice")]
 pub fn say(text: &str) {
     eprintln!("{text}");
+}
+
+/// A bar of how much is done, where it is known how much there is.
+fn gauge(done: u64, all: u64) -> String {
+    const WIDTH: u64 = 20;
+    if all == 0 {
+        return String::new();
+    }
+    let full = (u128::from(done.min(all)) * u128::from(WIDTH) / u128::from(all)) as usize;
+    let percent = u128::from(done.min(all)) * 100 / u128::from(all);
+    format!("{}{} {percent:3} %  ", "█".repeat(full), "░".repeat(WIDTH as usize - full))
 }
 
 fn summary(records: u64, bytes: u64, seconds: f64, done: u64, all: u64) -> String {
@@ -196,7 +210,15 @@ fn clock(seconds: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{grouped, human_bytes, summary};
+    use super::{gauge, grouped, human_bytes, summary};
+
+    #[test]
+    fn a_bar_is_full_only_at_the_end_and_absent_without_an_estimate() {
+        assert_eq!(gauge(50, 0), "");
+        assert_eq!(gauge(50, 100), "██████████░░░░░░░░░░  50 %  ");
+        assert_eq!(gauge(120, 100), "████████████████████ 100 %  ");
+        assert!(gauge(99, 100).contains('░'));
+    }
 
     #[test]
     fn numbers_are_readable() {

@@ -88,6 +88,14 @@ fn a_killed_ferry_leaves_no_lock_no_config_and_a_job_that_is_not_running() {
     let pid = place.started_with("source")["pid"].as_i64().unwrap() as i32;
     child.kill().unwrap();
     child.wait().unwrap();
+    // The destination has seen that statuses are in use, so the end of its input is no completion.
+    let received = || std::fs::read_to_string(place.path("received.jsonl")).unwrap_or_default();
+    let end = Instant::now() + Duration::from_secs(20);
+    while !received().contains("\"STATE\"") {
+        assert!(Instant::now() < end, "the destination did not end");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(received().contains("STARTED") && !received().contains("COMPLETE"), "{}", received());
     // Its connectors see closed pipes; the source of this test waits for a signal.
     kill_process(Pid::from_raw(pid).unwrap(), Signal::TERM).unwrap();
     let streams = json!({"streams": [{"name": "users", "sync_mode": "incremental", "cursor_field": "id"}]});
@@ -119,7 +127,7 @@ fn an_empty_stream_costs_little_more_than_its_processes() {
     );
     shell(
         "destination-fake",
-        "#!/bin/sh\ncase $1 in spec) echo '{\"type\":\"SPEC\",\"spec\":{\"connectionSpecification\":{}}}';;\nwrite) read -r line; echo \"$line\"; cat >/dev/null;; esac\n",
+        "#!/bin/sh\ncase $1 in spec) echo '{\"type\":\"SPEC\",\"spec\":{\"connectionSpecification\":{}}}';;\nwrite) exec grep STATE;; esac\n",
     );
     place.sync();
     let mut best = Duration::MAX;

@@ -1,5 +1,6 @@
 //! Listens: to what the source says beside records and states, and to the destination.
 
+use std::collections::HashMap;
 use std::io::Read;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -50,7 +51,7 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// The pump's observer.
 #[derive(Debug)]
 pub(super) struct SourceEars {
-    pub(super) streams: Vec<StreamDescriptor>,
+    pub(super) streams: HashMap<StreamDescriptor, usize>,
     pub(super) receipts: Arc<Mutex<Receipts>>,
     pub(super) heard: Arc<Mutex<Heard>>,
     pub(super) live: Arc<Vec<Live>>,
@@ -101,7 +102,7 @@ impl Observer for SourceEars {
 
 impl SourceEars {
     fn trace(&mut self, trace: Trace) {
-        let index = |d: &StreamDescriptor| self.streams.iter().position(|s| s == d);
+        let index = |d: &StreamDescriptor| self.streams.get(d).copied();
         if let Some(error) = trace.error {
             self.log.line("source ERROR", &error.message);
             if let Some(detail) = &error.internal_message {

@@ -146,7 +146,7 @@ pub(super) fn run(
     let (last_words, hear_last_words) = sync_channel::<Vec<u8>>(1);
     if let (Some(from), Some(to)) = (source.take_stdout(), destination.take_stdin()) {
         let ears = SourceEars {
-            streams: names.clone(),
+            streams: names.iter().cloned().enumerate().map(|(i, name)| (name, i)).collect(),
             receipts: Arc::clone(&receipts),
             heard: Arc::clone(&heard),
             live: Arc::clone(&live),
@@ -157,8 +157,12 @@ pub(super) fn run(
         let plans = attempt.streams.iter().map(|s| s.plan()).collect();
         let mut pump = Pump::new(plans, ToDestination(to, Arc::clone(&activity)), ears);
         let events = events.clone();
+        let first_words = verdict::first_words(attempt.streams);
         named("pump", move || {
-            let result = pump.run(&mut reader);
+            let result = match pump.greet(&first_words) {
+                Ok(()) => pump.run(&mut reader),
+                Err(stop) => Err(stop),
+            };
             // A source that still writes gets a broken pipe.
             drop(reader);
             let (mut out, _, tallies) = pump.into_output();

@@ -55,6 +55,17 @@ fn source_finished(run: &Run, heard: &Heard, index: usize) -> bool {
     pumped && complete(&heard.statuses[index]) && (well || in_order)
 }
 
+/// STARTED for every stream. It tells the destination that statuses are in use, so that
+/// the end of its input alone, as when ferry is killed, is never taken for completion.
+pub(super) fn first_words(streams: &[&Selected]) -> Vec<u8> {
+    let mut words = Vec::new();
+    for stream in streams {
+        let status = Trace::status(clock::now_ms(), stream.target.clone(), StreamStatusKind::Started);
+        words.extend_from_slice(&Message::Trace(status).to_line());
+    }
+    words
+}
+
 /// A status for every stream, after states made up where the source gave none.
 pub(super) fn last_words(
     run: &Run,

@@ -8,9 +8,10 @@ use serde_json::{Value, json};
 use super::Answer;
 use crate::clock;
 use crate::connector::{self, Asker, Connector, PrivateDir};
+use crate::ends::Ends;
 use crate::error::{Error, Failure, Origin};
 use crate::interrupt::Interrupt;
-use crate::job::{self, Ends, Options};
+use crate::job::{self, Options};
 use crate::job_log::JobLog;
 use crate::masker::Masker;
 use crate::progress::{grouped, human_bytes};
@@ -50,9 +51,9 @@ pub(super) fn check(path: &Path, options: &Options, interrupt: &Interrupt) -> Re
     };
     let (source, destination) = std::thread::scope(|scope| {
         let other = scope.spawn(|| {
-            ask(&ends.destination, Origin::Destination, "destination.json", &file.destination.config)
+            ask(&ends.destination, Origin::Destination, "destination.json", &ends.destination_config)
         });
-        let source = ask(&ends.source, Origin::Source, "source.json", &file.source.config);
+        let source = ask(&ends.source, Origin::Source, "source.json", &ends.source_config);
         let lost = || Err(Failure::fatal(Origin::Ferry, "a thread ended unexpectedly"));
         (source, other.join().unwrap_or_else(|_| lost()))
     });
@@ -86,7 +87,7 @@ pub(super) fn discover(path: &Path, options: &Options, interrupt: &Interrupt) ->
     let ends = Ends::open(&file, options.patience, interrupt)?;
     let log = JobLog::nowhere(ends.masker.clone());
     let configs = PrivateDir::create(None, "ferry-")?;
-    let config = configs.config("source.json", &file.source.config)?;
+    let config = configs.config("source.json", &ends.source_config)?;
     let asker = Asker {
         connector: &ends.source,
         origin: Origin::Source,

@@ -36,12 +36,8 @@ fn sync_file(
         let mut body = String::new();
         let prefix = name.rsplit('/').next().unwrap_or(name).to_uppercase().replace(['-', '.'], "_");
         options(&spec.connection_specification, 4, &prefix, false, &mut body);
-        if body.lines().all(|line| line.trim_start().starts_with('#')) {
-            text.push_str("  config: {}\n");
-            body = body.lines().map(|line| format!("{line}\n")).collect();
-        } else {
-            text.push_str("  config:\n");
-        }
+        // Without any open option the value is null, which ferry takes for an empty config.
+        text.push_str("  config:\n");
         text.push_str(&body);
         text.push('\n');
     }
@@ -188,7 +184,7 @@ mod tests {
                 "source": {"connector": "source-x", "config": {
                     "host": "db.example.com: x", "password": "${SOURCE_X_PASSWORD}", "mode": {"kind": "plain"}
                 }},
-                "destination": {"connector": "./destination-x", "config": {}}
+                "destination": {"connector": "./destination-x", "config": null}
             }),
             "{text}"
         );

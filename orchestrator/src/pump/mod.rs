@@ -112,6 +112,14 @@ impl<W: Write, O: Observer> Pump<W, O> {
         }
     }
 
+    /// Sends lines of ferry's own ahead of the source's.
+    ///
+    /// # Errors
+    /// When the destination takes none.
+    pub fn greet(&mut self, lines: &[u8]) -> Result<(), Stop> {
+        self.out.write_all(lines).map_err(Stop::Destination)
+    }
+
     /// Moves everything up to the source's end.
     ///
     /// # Errors

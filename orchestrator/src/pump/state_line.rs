@@ -60,22 +60,24 @@ impl<W: Write, O: Observer> Pump<W, O> {
         Ok(())
     }
 
-    fn index_of(&self, descriptor: &StreamDescriptor) -> Option<usize> {
-        self.streams.iter().position(|stream| stream.plan.source == *descriptor)
+    /// The scanner numbers streams too; it was told those of the plans first.
+    fn index_of(&mut self, descriptor: &StreamDescriptor) -> Option<usize> {
+        let id = self.scanner.intern(descriptor.namespace.as_deref(), &descriptor.name);
+        Some(id.index()).filter(|index| *index < self.streams.len())
     }
 
     /// The records since the previous state of this scope, which this state covers.
     fn take_counts(&mut self, scope: Option<usize>) -> (RecordDigest, RecordDigest, Vec<Covered>) {
         let (mut read, mut sent) = (RecordDigest::default(), RecordDigest::default());
         let mut covers = Vec::new();
-        for (index, tally) in self.tallies.iter_mut().enumerate() {
-            if scope.is_none_or(|s| s == index) {
-                read.merge(tally.read.since(tally.at_state.0));
-                sent.merge(tally.sent.since(tally.at_state.1));
-                tally.at_state = (tally.read, tally.sent);
-                tally.had_state = true;
-                covers.push(Covered { index, records: tally.read.records(), bytes: tally.bytes });
-            }
+        let from = scope.unwrap_or(0);
+        let to = scope.map_or(self.tallies.len(), |index| index + 1);
+        for (tally, index) in self.tallies[from..to].iter_mut().zip(from..) {
+            read.merge(tally.read.since(tally.at_state.0));
+            sent.merge(tally.sent.since(tally.at_state.1));
+            tally.at_state = (tally.read, tally.sent);
+            tally.had_state = true;
+            covers.push(Covered { index, records: tally.read.records(), bytes: tally.bytes });
         }
         (read, sent, covers)
     }

@@ -81,7 +81,9 @@ impl Place {
     /// The lines that the destination received.
     pub fn received(&self) -> Vec<Value> {
         let text = std::fs::read_to_string(self.path("received.jsonl")).unwrap_or_default();
-        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        let lines = text.lines().map(|line| serde_json::from_str(line).unwrap());
+        // Every stream begins with STARTED; what matters comes after.
+        lines.filter(|m: &Value| m["trace"]["stream_status"]["status"] != "STARTED").collect()
     }
 
     /// The saved states, as `ferry state show` gives them.
