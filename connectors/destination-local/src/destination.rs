@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use columnar::Budget;
@@ -16,6 +16,15 @@ use crate::error::io_error;
 use crate::manifest::TEMP;
 use crate::write::LocalWriter;
 
+/// A stream holds up to six files open; the usual soft limit of 1,024 is soon reached.
+fn allow_many_files() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // Where it is refused, the error that follows names the limit.
+    let _ = setrlimit(Resource::Nofile, limit);
+}
+
 /// Rows become durable, and states are echoed, at least this often.
 const FLUSH_AGE: Duration = Duration::from_secs(60);
 
@@ -26,6 +35,7 @@ pub(crate) struct Local {
     style: Style,
     max_bytes: u64,
     budget: Arc<Budget>,
+    root: OnceLock<Dir>,
 }
 
 impl Connector for Local {
@@ -38,12 +48,14 @@ impl Connector for Local {
             return Err(Error::config("destination_path is empty; name the directory to write to."));
         }
         let style = Style::new(&config)?;
+        allow_many_files();
         let block = if let Style::Parquet { block, .. } = &style { *block } else { usize::MAX };
         Ok(Self {
             path: PathBuf::from(&config.destination_path),
             max_bytes: u64::from(config.max_file_size_mb) << 20,
             style,
             budget: Budget::new(block),
+            root: OnceLock::new(),
         })
     }
 
@@ -69,7 +81,13 @@ impl Destination for Local {
         &[DestinationSyncMode::Overwrite, DestinationSyncMode::Append, DestinationSyncMode::AppendDedup];
 
     async fn open(&self, stream: &SelectedStream) -> Result<LocalWriter> {
-        let root = Dir::root(&self.path)?;
+        let root = match self.root.get() {
+            Some(root) => root.clone(),
+            None => {
+                let root = Dir::root(&self.path)?;
+                self.root.get_or_init(|| root).clone()
+            }
+        };
         LocalWriter::new(&root, stream, &self.style, &self.budget, self.max_bytes)
     }
 

@@ -25,6 +25,9 @@ pub(crate) fn io_error(doing: &str, path: &Path, error: impl Into<io::Error>) ->
         }
         Some(Errno::LOOP) => "a symbolic link stands in its path, which is not followed; remove the link",
         Some(Errno::NAMETOOLONG) => "the path is too long; choose a shorter destination_path",
+        Some(Errno::MFILE | Errno::NFILE) => {
+            "too many files are open; raise the limit (ulimit -n) or sync fewer streams at once"
+        }
         Some(Errno::NOENT) => {
             "it is not there; check destination_path, and that nobody else changes the directory"
         }
@@ -61,4 +64,29 @@ pub(crate) fn sentence(fragment: &str, advice: &str) -> String {
     let mut letters = fragment.chars();
     let first: String = letters.next().map_or_else(String::new, |c| c.to_uppercase().collect());
     format!("{first}{}; {advice}.", letters.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::io_error;
+    use connector_kit::ErrorKind;
+    use rustix::io::Errno;
+    use std::path::Path;
+
+    #[test]
+    fn what_the_user_can_mend_is_named() {
+        for (errno, expected) in [
+            (Errno::NOSPC, "the disk is full"),
+            (Errno::DQUOT, "quota"),
+            (Errno::ROFS, "read-only"),
+            (Errno::ACCESS, "permission"),
+            (Errno::LOOP, "symbolic link"),
+            (Errno::MFILE, "ulimit -n"),
+        ] {
+            let error = io_error("write to", Path::new("/data/x"), errno);
+            assert!(error.kind() == ErrorKind::Config && error.message().contains(expected), "{error}");
+            assert!(error.message().contains("/data/x"), "{error}");
+        }
+        assert_eq!(io_error("sync", Path::new("x"), Errno::IO).kind(), ErrorKind::Transient);
+    }
 }

@@ -27,7 +27,7 @@ pub(crate) enum TextOut {
 
 impl TextOut {
     pub(crate) fn new(file: File, gzip: bool) -> Self {
-        let out = BufWriter::with_capacity(128 << 10, file);
+        let out = BufWriter::with_capacity(32 << 10, file);
         if gzip { Self::Gzip(Box::new(GzEncoder::new(out, Compression::new(6)))) } else { Self::Plain(out) }
     }
 
