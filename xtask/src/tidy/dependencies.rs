@@ -39,14 +39,14 @@ const RULES: &[Rule] = &[
     Rule { folder: "server", may_know: &["protocol", "orchestrator"], never: &[] },
     Rule { folder: "testkit", may_know: &["protocol", "connector-kit"], never: &[] },
     Rule { folder: "integration_tests", may_know: &[], never: &[] },
-    Rule { folder: "benches", may_know: &[], never: &[] },
+    Rule { folder: "benches", may_know: &["protocol", "connector-kit", "kits/"], never: &[] },
     Rule { folder: "xtask", may_know: &[], never: &[] },
 ];
 
 /// Tests may use the test kit and whatever the crate itself may know.
 const TESTS_MAY_KNOW: &[&str] = &["testkit"];
-/// These exist only to test or measure; as development they may know anything.
-const TEST_ONLY: &[&str] = &["integration_tests", "benches"];
+/// These exist only to test; as development they may know anything.
+const TEST_ONLY: &[&str] = &["integration_tests"];
 
 pub(crate) fn check(faults: &mut Vec<String>) -> Result {
     let text = output(cargo_command().args(["metadata", "--no-deps", "--format-version", "1", "--offline"]))

@@ -110,7 +110,8 @@ fn may_print(name: &str, text: &str) -> bool {
 }
 
 fn is_module(name: &str) -> bool {
-    name.contains("/src/") && !name.ends_with("/main.rs")
+    // A `tests.rs` beside its module is explained by the module.
+    name.contains("/src/") && !name.ends_with("/main.rs") && !name.ends_with("/tests.rs")
 }
 
 #[cfg(test)]
