@@ -31,7 +31,12 @@ impl Dir {
     /// Opens the directory the user named, making it when missing. Links in the user's own
     /// path are the user's.
     pub(crate) fn root(path: &Path) -> Result<Self> {
+        let missing = path.ancestors().take_while(|p| !p.exists()).count();
         std::fs::create_dir_all(path).map_err(|e| io_error("make the directory", path, e))?;
+        for parent in path.ancestors().skip(1).take(missing).filter(|p| !p.as_os_str().is_empty()) {
+            // Parents that we may not read were not made by us.
+            let _ = File::open(parent).and_then(|dir| dir.sync_all());
+        }
         let fd = rustix::fs::openat(CWD, path, DIR, Mode::empty())
             .map_err(|e| io_error("open the directory", path, e))?;
         Ok(Self { fd: Arc::new(fd), path: path.to_owned() })

@@ -15,7 +15,7 @@ use crate::stamp::{Changes, EXTRACTED_AT, META, RAW_ID, Stamp};
 
 /// Rows encoded at once …
 const BATCH_ROWS: usize = 8_192;
-/// … or fewer, when their text is this large: memory is a promise, rows are not.
+/// … or fewer, when their JSON is this large: memory is a promise, rows are not.
 const BATCH_BYTES: usize = 4 << 20;
 
 /// Takes rows value by value; its memory is used again for every batch.
@@ -31,6 +31,8 @@ pub struct RowBuffer {
     changes: Changes,
     lines: Vec<u64>,
     rows: usize,
+    /// Of JSON, for the rows at hand.
+    bytes: usize,
 }
 
 impl RowSink for RowBuffer {
@@ -58,6 +60,7 @@ impl RowBuffer {
             changes: Changes::default(),
             lines: Vec::new(),
             rows: 0,
+            bytes: 0,
         }
     }
 
@@ -76,19 +79,14 @@ impl RowBuffer {
         self.changes.clear();
         self.lines.push(row.line);
         self.rows += 1;
+        self.bytes += row.data.len();
         Ok(())
     }
 
     /// Whether the rows should be encoded now.
     #[inline]
     pub(crate) fn is_full(&self) -> bool {
-        self.rows >= BATCH_ROWS
-            || self.rows.is_multiple_of(16) && self.text_len() >= BATCH_BYTES
-            || self.columns.iter().any(|c| c.text_len() >= BATCH_BYTES)
-    }
-
-    fn text_len(&self) -> usize {
-        self.columns.iter().map(ColumnBuffer::text_len).sum::<usize>() + self.meta.bytes.len()
+        self.rows >= BATCH_ROWS || self.bytes >= BATCH_BYTES
     }
 
     /// How many rows it holds.
@@ -99,6 +97,7 @@ impl RowBuffer {
     /// The rows as Arrow columns; the buffer is empty afterwards.
     pub(crate) fn take(&mut self) -> Result<Columns, Error> {
         let rows = std::mem::take(&mut self.rows);
+        self.bytes = 0;
         self.generations.resize(rows, self.stamp.generation());
         let lines = std::mem::take(&mut self.lines);
         let line = |row: usize| lines.get(row).copied().unwrap_or(0);

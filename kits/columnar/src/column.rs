@@ -235,12 +235,6 @@ impl ColumnBuffer {
         };
         values + self.nulls.capacity() * 4
     }
-
-    /// Bytes of text in the rows at hand.
-    #[inline]
-    pub(crate) fn text_len(&self) -> usize {
-        if let Values::Text(text) = &self.values { text.bytes.len() } else { 0 }
-    }
 }
 
 fn primitive<T: ArrowPrimitiveType>(out: &mut Vec<T::Native>, nulls: Option<NullBuffer>) -> ArrayRef {
