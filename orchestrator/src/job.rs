@@ -463,6 +463,7 @@ impl StreamReport {
             committed: 0,
             rejected: 0,
             bytes: 0,
+            committed_bytes: 0,
             seconds: 0.0,
             receipt: Receipt::default(),
             generation_id: 0,
@@ -480,18 +481,24 @@ impl StreamReport {
                 committed: 0,
                 rejected: 0,
                 bytes: 0,
+                committed_bytes: 0,
                 ..self.clone()
             };
         }
+        // What an earlier attempt read and did not see confirmed is read again.
+        match &mut self.receipt.digest {
+            Some(digest) if self.read == self.committed => digest.merge(outcome.read),
+            digest => *digest = None,
+        }
         self.complete = outcome.complete;
-        self.read += outcome.read.records();
+        self.read = self.committed + outcome.read.records();
+        self.bytes = self.committed_bytes + outcome.bytes;
+        self.committed_bytes += outcome.committed.bytes;
         self.committed += outcome.committed.records;
         self.rejected += outcome.committed.rejected;
-        self.bytes += outcome.bytes;
         self.seconds += outcome.seconds;
         self.generation_id = generation.generation;
         self.receipt.checkpoints += outcome.committed.checkpoints;
-        self.receipt.digest.merge(outcome.read);
         self.receipt.proof = match (self.receipt.proof, outcome.committed.proof) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),

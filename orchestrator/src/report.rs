@@ -41,7 +41,7 @@ pub struct StreamReport {
     /// `complete` or `incomplete`.
     #[serde(serialize_with = "status_word", rename = "status")]
     pub complete: bool,
-    /// Records read.
+    /// Records read, those left out that an earlier attempt read in vain.
     pub read: u64,
     /// Records that the destination confirmed.
     pub committed: u64,
@@ -49,6 +49,9 @@ pub struct StreamReport {
     pub rejected: u64,
     /// Bytes of data read.
     pub bytes: u64,
+    /// Bytes of data confirmed.
+    #[serde(skip)]
+    pub(crate) committed_bytes: u64,
     /// How long it took.
     pub seconds: f64,
     /// What its receipt proves.
@@ -58,23 +61,30 @@ pub struct StreamReport {
 }
 
 /// The proof that what was read has arrived.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Receipt {
     /// The weakest proof of its checkpoints; `None` when nothing was confirmed.
     pub proof: Option<Proof>,
     /// How many states were confirmed.
     pub checkpoints: u64,
     /// The digest of all records read: a sum, so it does not depend on their order.
+    /// `None` when attempts overlap, so that no run of records is the whole.
     #[serde(serialize_with = "digest_hex")]
-    pub digest: RecordDigest,
+    pub digest: Option<RecordDigest>,
+}
+
+impl Default for Receipt {
+    fn default() -> Self {
+        Self { proof: None, checkpoints: 0, digest: Some(RecordDigest::default()) }
+    }
 }
 
 fn status_word<S: Serializer>(complete: &bool, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(if *complete { "complete" } else { "incomplete" })
 }
 
-fn digest_hex<S: Serializer>(digest: &RecordDigest, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&digest.hex())
+fn digest_hex<S: Serializer>(digest: &Option<RecordDigest>, serializer: S) -> Result<S::Ok, S::Error> {
+    digest.map(|d| d.hex()).serialize(serializer)
 }
 
 impl Receipt {

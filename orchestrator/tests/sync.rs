@@ -133,7 +133,7 @@ fn a_passing_failure_is_tried_again_for_the_unfinished_stream_only() {
     let first = json!([
         state("a", json!({"x": 1}), Some(0)), complete("a"),
         record("b", json!({"id": 2})), state("b", json!({"x": 2}), Some(1)),
-        status("b", "INCOMPLETE"), {"exit": 1},
+        record("b", json!({"id": 3})), status("b", "INCOMPLETE"), {"exit": 1},
     ]);
     let then = json!([record("b", json!({"id": 3})), state("b", json!({"x": 3}), Some(1)), complete("b")]);
     let place = Place::new(
@@ -146,6 +146,11 @@ fn a_passing_failure_is_tried_again_for_the_unfinished_stream_only() {
     assert_eq!((&report["attempts"], &report["streams"][1]["committed"]), (&json!(2), &json!(2)));
     let source = place.started_with("source");
     assert_eq!(source["catalog"]["streams"].as_array().unwrap().len(), 1);
+    // Row 3 was read twice and is told once.
+    assert_eq!(
+        (&report["streams"][1]["read"], &report["streams"][1]["receipt"]["digest"]),
+        (&json!(2), &Value::Null)
+    );
     // A resumable full refresh goes on in the same generation.
     assert_eq!(source["catalog"]["streams"][0]["generation_id"], 1);
     assert_eq!(source["state"][0]["stream"]["stream_state"], json!({"x": 2}));
