@@ -2,7 +2,7 @@
 
 use connector_kit::{Error, Result};
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// Decompressed bytes per compressed byte above which a file counts as a bomb.
 const DEFAULT_RATIO: u32 = 200;
@@ -51,7 +51,7 @@ fn default_ratio() -> u32 {
 }
 
 /// The formats read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Format {
     #[default]
@@ -85,7 +85,7 @@ pub(crate) enum Provider {
 }
 
 /// What to do with a row that has not as many fields as the header.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum RaggedRows {
     #[default]

@@ -93,12 +93,10 @@ fn check(url: &Url, allow_private: bool) -> io::Result<Allowed> {
         }
     };
     let host = url.host_str().unwrap_or_default();
-    if let Ok(address) = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
-        if !allowed.permits(address) {
-            return Err(error::bad_content(Refused::by(allowed).0));
-        }
+    match host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
+        Ok(address) if !allowed.permits(address) => Err(error::bad_content(Refused::by(allowed).0)),
+        _ => Ok(allowed),
     }
-    Ok(allowed)
 }
 
 /// Begins the download. Faults show when the body is read.
