@@ -65,7 +65,7 @@ pub(crate) fn parse_config<C: DeserializeOwned>(schema: &Value, config: &Value) 
     let validator = jsonschema::validator_for(schema).map_err(|e| {
         Error::system("The connector's own spec is not a JSON Schema.").with_source(e.to_string())
     })?;
-    let mut faults: Vec<String> = validator.iter_errors(config).map(|e| describe(&e, config)).collect();
+    let mut faults: Vec<String> = validator.iter_errors(config).map(|e| describe(&e, schema, config)).collect();
     faults.dedup();
     if !faults.is_empty() {
         return Err(Error::config(format!("The config does not fit the spec: {}.", faults.join("; "))));
@@ -78,7 +78,7 @@ pub(crate) fn parse_config<C: DeserializeOwned>(schema: &Value, config: &Value) 
 }
 
 /// The place and what was expected there, never the value.
-fn describe(error: &jsonschema::ValidationError<'_>, config: &Value) -> String {
+fn describe(error: &jsonschema::ValidationError<'_>, schema: &Value, config: &Value) -> String {
     use jsonschema::error::{TypeKind, ValidationErrorKind as Kind};
     let place = match error.instance_path().to_string() {
         path if path.is_empty() => "$".to_owned(),
@@ -103,10 +103,23 @@ fn describe(error: &jsonschema::ValidationError<'_>, config: &Value) -> String {
         Kind::MinLength { limit } => format!("{place}: expected at least {limit} characters"),
         Kind::Pattern { pattern } => format!("{place}: expected text that matches {pattern}"),
         Kind::OneOfNotValid { .. } | Kind::AnyOf { .. } => {
-            format!("{place}: fits none of the options in the spec")
+            match options(schema.pointer(&error.schema_path().to_string())) {
+                names if names.is_empty() => format!("{place}: fits none of the options in the spec"),
+                names => format!("{place}: fits none of the options in the spec, which are {names}"),
+            }
         }
         other => format!("{place}: does not satisfy {:?}", other.keyword()),
     }
+}
+
+/// What tells the options of a `oneOf` apart: `storage "local" or storage "HTTPS"`.
+fn options(one_of: Option<&Value>) -> String {
+    let options = one_of.and_then(Value::as_array).into_iter().flatten();
+    let constant = |option: &Value| {
+        let mut properties = option.get("properties")?.as_object()?.iter();
+        properties.find_map(|(name, p)| p.get("const").map(|value| format!("{name} {value}")))
+    };
+    options.filter_map(constant).collect::<Vec<_>>().join(" or ")
 }
 
 fn kind_of(value: &Value) -> &'static str {
