@@ -42,7 +42,7 @@ fn have_nextest() -> bool {
 }
 
 /// Debian packages that tests start as servers on the loopback address: (program, package).
-const SERVERS: [(&str, &str); 1] = [("/usr/sbin/nginx", "nginx-light")];
+const SERVERS: [(&str, &str); 2] = [("/usr/sbin/nginx", "nginx-light"), ("/usr/bin/openssl", "openssl")];
 
 fn install_servers() -> Result {
     let missing: Vec<&str> = SERVERS
