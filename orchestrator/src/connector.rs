@@ -277,7 +277,7 @@ fn first_answer<T>(
                         heard.answer = pick(message);
                     }
                 }
-                Err(_) => log.line(&who, &String::from_utf8_lossy(&line[..line.len().min(2000)])),
+                Err(_) => log.line(&who, &log.excerpt(line)),
             }
         }
     }

@@ -19,6 +19,9 @@ pub const LOG_CAP_BYTES: u64 = 32 << 20;
 /// Longer lines are cut, and say so.
 const LINE_CAP_BYTES: usize = 8 << 10;
 
+/// How much of a line an error shows.
+const EXCERPT_BYTES: usize = 500;
+
 /// A handle to the log; clones write to the same file.
 #[derive(Clone, Debug)]
 pub struct JobLog {
@@ -65,6 +68,16 @@ impl JobLog {
     #[must_use]
     pub fn mask(&self, text: &str) -> String {
         self.masker.mask(text)
+    }
+
+    /// The beginning of a text for an error or a log line, masked before it is cut, so that
+    /// no half of a secret is left at the cut.
+    #[must_use]
+    pub fn excerpt(&self, text: &[u8]) -> String {
+        let text = String::from_utf8_lossy(&text[..text.len().min(2 * LINE_CAP_BYTES)]);
+        let mut masked = self.masker.mask(&text);
+        masked.truncate(boundary(&masked, EXCERPT_BYTES));
+        masked
     }
 
     /// Writes one line: time, who says it, and the text.
@@ -149,7 +162,7 @@ pub fn drain(mut input: impl Read, who: &str, log: &JobLog) -> String {
             if tail.len() == TAIL_LINES {
                 tail.pop_front();
             }
-            tail.push_back(log.mask(&text[..boundary(text, 500)]));
+            tail.push_back(log.excerpt(text.as_bytes()));
         }
         line.clear();
     };
@@ -203,6 +216,15 @@ mod tests {
             std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().metadata().unwrap().len()).sum();
         assert!(sizes < 8192 + 9000, "{sizes}");
         assert!(std::fs::read_to_string(&path).unwrap().ends_with("the end\n"));
+    }
+
+    #[test]
+    fn a_secret_at_the_cut_leaves_no_half() {
+        let log = JobLog::nowhere(Masker::new(["hunter2hunter2"]));
+        for lead in 480..500 {
+            let text = "x".repeat(lead) + "hunter2hunter2";
+            assert!(!log.excerpt(text.as_bytes()).contains("hun"), "{lead}");
+        }
     }
 
     #[test]

@@ -85,7 +85,7 @@ impl Observer for SourceEars {
         let mut heard = lock(&self.heard);
         heard.noise += 1;
         if heard.noise <= NOISE_LINES {
-            let shown = String::from_utf8_lossy(&text[..text.len().min(500)]);
+            let shown = self.log.excerpt(text);
             self.log.line("ferry", &format!("line {line} of the source is no message ({why}): {shown}"));
         } else if heard.noise == NOISE_LINES + 1 {
             self.log.line("ferry", "more lines of the source are no messages; they are not logged");
@@ -201,7 +201,7 @@ pub(super) fn hear_destination(
                     }
                     noise += 1;
                     if noise <= NOISE_LINES {
-                        let shown = String::from_utf8_lossy(&line[..line.len().min(500)]);
+                        let shown = log.excerpt(line);
                         log.line(
                             "ferry",
                             &format!("a line of the destination is no message ({error}): {shown}"),
