@@ -261,15 +261,21 @@ fn open_live(parent: &Dir, hidden: &Dir, name: &str, blank: &Manifest) -> Result
 /// Removes what a crash left between listing a file and naming it, and forgets files that
 /// somebody removed.
 fn clean(dir: &Dir, manifest: &mut Manifest) -> Result<()> {
-    let listed = manifest.files.len();
+    let before = manifest.files.clone();
     manifest.files.retain(|file| {
-        let whole = file.names().all(|name| dir.has(&name));
+        let there = dir.has(&file.name);
         // Its temporary file says that we died before naming it: no state was echoed for it.
-        if !whole && !dir.has(&format!("{TEMP}{}", file.name)) {
+        if !there && !dir.has(&format!("{TEMP}{}", file.name)) {
             tracing::warn!("{} is gone; somebody removed it.", dir.join(&file.name).display());
         }
-        whole
+        there
     });
+    for file in &mut manifest.files {
+        if !file.names().all(|name| dir.has(&name)) {
+            // Its keys were removed; they can be read back from it.
+            (file.key, file.merged) = (None, false);
+        }
+    }
     let expected: std::collections::HashSet<String> =
         manifest.files.iter().flat_map(DataFile::names).collect();
     for entry in dir.list()? {
@@ -278,7 +284,7 @@ fn clean(dir: &Dir, manifest: &mut Manifest) -> Result<()> {
             dir.remove(&entry.name)?;
         }
     }
-    if manifest.files.len() != listed { manifest.store(dir) } else { Ok(()) }
+    if manifest.files != before { manifest.store(dir) } else { Ok(()) }
 }
 
 fn both_kinds(name: &str) -> Error {

@@ -19,19 +19,14 @@ impl Place {
         let Some((staging, mut manifest)) = self.staging.take() else {
             return Err(Error::system("Nothing is staged to be published."));
         };
-        let mut expected: HashSet<String> = files.iter().flat_map(DataFile::names).collect();
-        expected.insert(MANIFEST.to_owned());
-        for name in &expected {
-            if !staging.has(name) && name != MANIFEST {
-                bring(&self.live, &staging, name)?;
+        for name in files.iter().flat_map(DataFile::names) {
+            if !staging.has(&name) {
+                bring(&self.live, &staging, &name)?;
             }
         }
         for entry in self.live.list()? {
-            if entry.is_file
-                && !self.live_manifest.is_ours(&entry.name)
-                && self.live.link(&entry.name, &staging)?
-            {
-                expected.insert(entry.name);
+            if entry.is_file && !self.live_manifest.is_ours(&entry.name) {
+                self.live.link(&entry.name, &staging)?;
             }
         }
         // From here on a crash is finished by the next run; until here it changes nothing.
@@ -40,11 +35,6 @@ impl Place {
         manifest.ready = true;
         staging.sync()?;
         manifest.store(&staging)?;
-        for entry in staging.list()? {
-            if entry.is_file && !expected.contains(&entry.name) {
-                staging.remove(&entry.name)?;
-            }
-        }
         self.staging = Some((staging, manifest));
         self.exchange()
     }
@@ -54,6 +44,7 @@ impl Place {
         let Some((staging, manifest)) = self.staging.take() else {
             return Err(Error::system("Nothing is staged to be published."));
         };
+        self.sweep(&staging, &manifest)?;
         let staged = self.staging_name();
         let old = std::mem::replace(&mut self.live, staging);
         if self.hidden.exchange(&staged, &self.parent, &self.name)? {
@@ -70,6 +61,19 @@ impl Place {
         self.live_manifest = manifest;
         self.reopen()?;
         self.retire(&retired, &old)
+    }
+
+    /// Removes what is neither listed nor somebody else's from a directory about to be
+    /// published: files whose rows went into copies. A run may have died just before.
+    fn sweep(&self, staging: &Dir, manifest: &Manifest) -> Result<()> {
+        let listed: HashSet<String> = manifest.files.iter().flat_map(DataFile::names).collect();
+        for entry in staging.list()? {
+            let foreign = self.live.has(&entry.name) && !self.live_manifest.is_ours(&entry.name);
+            if entry.is_file && entry.name != MANIFEST && !listed.contains(&entry.name) && !foreign {
+                staging.remove(&entry.name)?;
+            }
+        }
+        staging.sync()
     }
 
     fn settle(&self) -> Result<()> {

@@ -123,3 +123,17 @@ fn csv_written_in_another_mode_is_refused_rather_than_guessed_at() {
     assert!(error.contains("truncating refresh"), "{error}");
     assert_eq!(site.rows(), owned(&[(1, "1")]));
 }
+
+#[test]
+fn keys_that_somebody_removed_are_read_back() {
+    let site = Site::parquet();
+    site.sync(stream("append_dedup"), &rows(&[(1, "1"), (2, "1")]));
+    let dir = site.root().join("s");
+    for entry in std::fs::read_dir(&dir).unwrap().map(Result::unwrap) {
+        if entry.file_name().to_string_lossy().starts_with(".ferry-keys") {
+            std::fs::remove_file(entry.path()).unwrap();
+        }
+    }
+    site.sync(stream("append_dedup"), &row(2, "2"));
+    assert_eq!(site.rows(), owned(&[(1, "1"), (2, "2")]));
+}

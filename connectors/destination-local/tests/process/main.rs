@@ -4,6 +4,7 @@ mod dedup;
 mod faults;
 mod formats;
 mod harness;
+mod kills;
 mod modes;
 mod names;
 mod spec;

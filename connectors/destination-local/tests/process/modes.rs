@@ -134,9 +134,15 @@ fn a_directory_that_was_ready_when_the_run_died_is_published_by_the_next() {
     let text = fs::read_to_string(&manifest).unwrap();
     assert!(text.contains("\"ready\":false"), "{text}");
     fs::write(&manifest, text.replace("\"ready\":false", "\"ready\":true")).unwrap();
+    // A file whose rows went into a copy, and one of somebody else that was linked already.
+    fs::write(manifest.with_file_name("00000001-0badcafe.jsonl"), "{\"id\":1,\"v\":\"copied\"}\n").unwrap();
+    fs::write(manifest.with_file_name("notes.txt"), "mine").unwrap();
+    fs::write(site.root().join("s/notes.txt"), "mine").unwrap();
     site.sync(generation("append", 2, 0), &row(3, "more"));
-    assert_eq!(site.rows(), owned(&[(2, "new"), (3, "more")]));
     assert!(!site.root().join(".ferry/s.staging").exists());
+    assert_eq!(fs::read_to_string(site.root().join("s/notes.txt")).unwrap(), "mine");
+    fs::remove_file(site.root().join("s/notes.txt")).unwrap();
+    assert_eq!(site.rows(), owned(&[(2, "new"), (3, "more")]));
 }
 
 #[test]
