@@ -1,4 +1,4 @@
-//! SIGINT and SIGTERM: counted, told to whoever waits, and passed on to one-shot commands.
+//! SIGINT, SIGTERM and SIGHUP (a closed terminal): counted, told to whoever waits, and passed on to one-shot commands.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -33,14 +33,17 @@ pub struct Watched<'a> {
 }
 
 impl Interrupt {
-    /// Counts the process's SIGINT and SIGTERM from now on.
+    /// Counts the process's SIGINT, SIGTERM and SIGHUP from now on.
     ///
     /// # Errors
     /// When the handlers cannot be set.
     pub fn from_signals() -> std::io::Result<Self> {
         let interrupt = Self::default();
-        let mut signals =
-            signal_hook::iterator::Signals::new([signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM])?;
+        let mut signals = signal_hook::iterator::Signals::new([
+            signal_hook::consts::SIGINT,
+            signal_hook::consts::SIGTERM,
+            signal_hook::consts::SIGHUP,
+        ])?;
         let told = interrupt.clone();
         std::thread::Builder::new().name("signals".into()).spawn(move || {
             signals.forever().for_each(|_| told.raise());

@@ -3,9 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use protocol::{ConnectionStatusKind, StreamDescriptor};
+use serde::Serialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::Answer;
+use super::{Answer, pretty};
 use crate::clock;
 use crate::connector::{self, Asker, Connector, PrivateDir};
 use crate::ends::Ends;
@@ -20,8 +22,8 @@ use crate::store::lock::SyncLock;
 use crate::store::{JobStatus, Store};
 use crate::sync_file::SyncFile;
 
-fn good(text: String, json: Value) -> Answer {
-    Answer { text, json, problems: String::new(), code: 0 }
+fn good(text: String, json: &impl Serialize) -> Answer {
+    Answer { text, json: pretty(json), problems: String::new(), code: 0 }
 }
 
 pub(super) fn sync(file: &Path, options: &Options, interrupt: &Interrupt) -> Result<Answer, Error> {
@@ -32,12 +34,7 @@ pub(super) fn sync(file: &Path, options: &Options, interrupt: &Interrupt) -> Res
         JobStatus::Partial => 3,
         JobStatus::Running | JobStatus::Failed | JobStatus::Cancelled => 1,
     };
-    Ok(Answer {
-        text: report.table(),
-        json: serde_json::to_value(&report).unwrap_or_default(),
-        problems: report.problems(),
-        code,
-    })
+    Ok(Answer { text: report.table(), json: pretty(&report), problems: report.problems(), code })
 }
 
 pub(super) fn check(path: &Path, options: &Options, interrupt: &Interrupt) -> Result<Answer, Error> {
@@ -79,7 +76,7 @@ pub(super) fn check(path: &Path, options: &Options, interrupt: &Interrupt) -> Re
         text.push_str(&format!("warning: {warning}\n"));
     }
     answers.insert("warnings".to_owned(), json!(ends.warnings));
-    Ok(Answer { text, json: Value::Object(answers), problems: String::new(), code })
+    Ok(Answer { text, json: pretty(&answers), problems: String::new(), code })
 }
 
 pub(super) fn discover(path: &Path, options: &Options, interrupt: &Interrupt) -> Result<Answer, Error> {
@@ -119,7 +116,7 @@ pub(super) fn discover(path: &Path, options: &Options, interrupt: &Interrupt) ->
             fields.join(", "),
         ]);
     }
-    Ok(good(columns(&rows, &[]), serde_json::to_value(&catalog).unwrap_or_default()))
+    Ok(good(columns(&rows, &[]), &catalog))
 }
 
 /// A field's type in a word or two.
@@ -166,7 +163,7 @@ pub(super) fn spec(name: &str, options: &Options, interrupt: &Interrupt) -> Resu
     let mut rows = vec![["option", "type", "needed", "default", "about"].map(str::to_owned).to_vec()];
     list_options(schema, "", &mut rows);
     text.push_str(&columns(&rows, &[]));
-    Ok(good(text, serde_json::to_value(&spec).unwrap_or_default()))
+    Ok(good(text, &spec))
 }
 
 fn list_options(schema: &Value, prefix: &str, rows: &mut Vec<Vec<String>>) {
@@ -207,6 +204,15 @@ fn opened(path: &Path, options: &Options) -> Result<(String, Store, i64), Error>
     Ok((name, store, connection))
 }
 
+#[derive(Serialize)]
+struct StateShown<'a> {
+    stream: Option<&'a StreamDescriptor>,
+    source: &'a str,
+    job: i64,
+    saved_at: String,
+    state: Option<Box<RawValue>>,
+}
+
 pub(super) fn state_show(path: &Path, options: &Options) -> Result<Answer, Error> {
     let (name, store, connection) = opened(path, options)?;
     let states = store.states(connection)?;
@@ -215,16 +221,17 @@ pub(super) fn state_show(path: &Path, options: &Options) -> Result<Answer, Error
     for state in &states {
         let stream = state.stream.as_ref().map_or_else(|| "(all streams)".to_owned(), ToString::to_string);
         let text = state.state.clone().unwrap_or_else(|| "null".to_owned());
-        let raw = serde_json::value::RawValue::from_string(text.clone()).ok();
-        list.push(json!({
-            "stream": state.stream, "source": state.source, "job": state.job,
-            "saved_at": clock::utc(state.updated_at),
-            "state": raw.map(|r| serde_json::to_value(r).unwrap_or_default()),
-        }));
+        list.push(StateShown {
+            stream: state.stream.as_ref(),
+            source: &state.source,
+            job: state.job,
+            saved_at: clock::utc(state.updated_at),
+            state: RawValue::from_string(text.clone()).ok(),
+        });
         rows.push(vec![stream, state.job.to_string(), clock::utc(state.updated_at), text]);
     }
     let text = if states.is_empty() { format!("{name} has no saved state\n") } else { columns(&rows, &[1]) };
-    Ok(good(text, Value::Array(list)))
+    Ok(good(text, &list))
 }
 
 pub(super) fn state_reset(
@@ -254,7 +261,7 @@ pub(super) fn state_reset(
         &only.map_or_else(|| "all".to_owned(), |o| o.to_string()),
     )?;
     let text = format!("{name}: {gone} saved state{} forgotten\n", if gone == 1 { "" } else { "s" });
-    Ok(good(text, json!({"forgotten": gone})))
+    Ok(good(text, &json!({"forgotten": gone})))
 }
 
 pub(super) fn history(path: &Path, options: &Options, limit: u32) -> Result<Answer, Error> {
@@ -285,7 +292,7 @@ pub(super) fn history(path: &Path, options: &Options, limit: u32) -> Result<Answ
     } else {
         columns(&rows, &[0, 3, 4, 5, 6, 7])
     };
-    Ok(good(text, serde_json::to_value(&jobs).unwrap_or_default()))
+    Ok(good(text, &jobs))
 }
 
 pub(super) fn connectors() -> Answer {
@@ -297,6 +304,7 @@ pub(super) fn connectors() -> Answer {
     if found.is_empty() {
         text.push_str("no connectors beside ferry or on PATH; a connector is an executable called source-… or destination-…\n");
     }
-    let json = found.iter().map(|c| json!({"name": c.name, "path": c.path.display().to_string()})).collect();
-    good(text, Value::Array(json))
+    let json: Vec<Value> =
+        found.iter().map(|c| json!({"name": c.name, "path": c.path.display().to_string()})).collect();
+    good(text, &json)
 }

@@ -158,12 +158,16 @@ impl SyncArgs {
 struct Answer {
     /// For people.
     text: String,
-    /// The same for programs.
-    json: serde_json::Value,
+    /// The same for programs: JSON text, since a state may hold more digits than a number can.
+    json: String,
     /// What went wrong, for stderr.
     problems: String,
     /// 0 everything done, 1 failed, 3 some streams failed.
     code: u8,
+}
+
+fn pretty(value: &impl serde::Serialize) -> String {
+    serde_json::to_string_pretty(value).unwrap_or_default() + "\n"
 }
 
 /// Runs the command that the process was given.
@@ -177,7 +181,7 @@ pub fn main() -> ExitCode {
         Ok(answer) => {
             let text = match output {
                 Output::Text => answer.text,
-                Output::Json => serde_json::to_string_pretty(&answer.json).unwrap_or_default() + "\n",
+                Output::Json => answer.json,
             };
             print(&text);
             if !answer.problems.is_empty() && output == Output::Text {
@@ -205,7 +209,7 @@ pub fn main() -> ExitCode {
                         Error::Usage(_) => serde_json::Value::Null,
                     };
                     let json = serde_json::json!({"error": {"kind": kind, "message": error.to_string(), "failure": failure}});
-                    print(&(serde_json::to_string_pretty(&json).unwrap_or_default() + "\n"));
+                    print(&pretty(&json));
                 }
             }
             ExitCode::from(code)

@@ -3,8 +3,8 @@
 use protocol::ConnectorSpecification;
 use serde_json::{Map, Value, json};
 
-use super::Answer;
 use super::commands::{ask_spec, type_of};
+use super::{Answer, pretty};
 use crate::error::{Error, Origin};
 use crate::interrupt::Interrupt;
 use crate::job::Options;
@@ -18,7 +18,7 @@ pub(super) fn new(
     let (source, source_spec) = ask_spec(source, Origin::Source, options, interrupt)?;
     let (destination, destination_spec) = ask_spec(destination, Origin::Destination, options, interrupt)?;
     let text = sync_file((&source.name, &source_spec), (&destination.name, &destination_spec));
-    Ok(Answer { json: json!({"sync_file": text}), text, problems: String::new(), code: 0 })
+    Ok(Answer { json: pretty(&json!({"sync_file": text})), text, problems: String::new(), code: 0 })
 }
 
 fn sync_file(
