@@ -214,7 +214,8 @@ impl Asker<'_> {
                 ));
             }
         };
-        let status = process.reap();
+        // Its output has ended, so it is about to; one that is not must not hold ferry up.
+        let status = process.reap_within(Duration::from_secs(10));
         drop(watched);
         if self.interrupt.count() > 0 {
             return Err(Failure::fatal(Origin::Ferry, "stopped by a signal"));

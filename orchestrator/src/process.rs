@@ -4,6 +4,7 @@
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
@@ -76,6 +77,21 @@ impl Process {
         self.ended
     }
 
+    /// As [`reap`](Self::reap), but a process that has not ended after `grace` is killed.
+    pub fn reap_within(&mut self, grace: Duration) -> Option<ExitStatus> {
+        let end = Instant::now() + grace;
+        let mut pause = Duration::from_micros(200);
+        while self.ended.is_none() && !self.group().leader_has_ended() {
+            if Instant::now() >= end {
+                self.group().signal(Signal::KILL);
+                break;
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(Duration::from_millis(5));
+        }
+        self.reap()
+    }
+
     /// The last lines of its stderr, masked. Call after [`reap`](Self::reap).
     pub fn stderr_tail(&mut self) -> String {
         self.stderr.take().and_then(|thread| thread.join().ok()).unwrap_or_default()
@@ -100,6 +116,12 @@ impl Group {
     pub fn signal(self, signal: Signal) {
         // None left is what we want.
         let _ = kill_process_group(self.0, signal);
+    }
+
+    /// Whether the group's first process has ended; it stays to be reaped.
+    fn leader_has_ended(self) -> bool {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
+        !matches!(waitid(WaitId::Pid(self.0), options), Ok(None) | Err(rustix::io::Errno::INTR))
     }
 
     /// Blocks until the group's first process has ended; it stays to be reaped.
@@ -165,6 +187,14 @@ mod tests {
     use std::io::Read;
     use std::process::Command;
     use std::time::{Duration, Instant};
+
+    #[test]
+    fn a_process_that_does_not_end_is_killed_after_the_grace() {
+        let start = Instant::now();
+        let status = shell("exec sleep 60").reap_within(Duration::from_millis(50));
+        assert!(ending(status).contains("SIGKILL") && start.elapsed() < Duration::from_secs(20));
+        assert_eq!(ending(shell("exit 5").reap_within(Duration::from_secs(20))), "exited with code 5");
+    }
 
     fn shell(script: &str) -> Process {
         let mut command = Command::new("sh");
