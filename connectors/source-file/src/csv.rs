@@ -360,6 +360,7 @@ impl<'t> Scan<'t> {
 #[cfg(test)]
 mod tests {
     use super::{Blocks, Dialect, Field, Scan, Step};
+    use proptest::prelude::{Just, any, prop, prop_assert_eq, prop_oneof, proptest};
     use std::io::{self, Read};
 
     struct Portions(Vec<u8>, usize);
@@ -427,5 +428,37 @@ mod tests {
         assert_eq!(whole.len(), 5000);
         assert!(whole.iter().all(|r| r == &whole[0] && r.len() == 4));
         assert_eq!(split(&input, 4099).unwrap(), whole);
+    }
+
+    proptest! {
+        #[test]
+        fn gives_back_what_was_written(
+            rows in prop::collection::vec(prop::collection::vec("[a,\"\n\r é]{0,9}", 1..5), 1..30),
+            ending in prop_oneof![Just("\n"), Just("\r\n"), Just("\r")],
+            portion in 1_usize..40,
+        ) {
+            let field = |f: &String| if f.contains(['"', ',', '\n', '\r']) { format!("\"{}\"", f.replace('"', "\"\"")) } else { f.clone() };
+            let text: String = rows.iter().map(|r| r.iter().map(field).collect::<Vec<_>>().join(",") + ending).collect();
+            let plain = |f: String| f.strip_prefix('<').and_then(|f| f.strip_suffix('>')).map_or(f.clone(), str::to_owned);
+            let found: Vec<Vec<String>> = split(&text, portion).unwrap().into_iter().map(|r| r.into_iter().map(plain).collect()).collect();
+            prop_assert_eq!(found, rows);
+        }
+
+        #[test]
+        fn never_panics(bytes in prop::collection::vec(prop_oneof![Just(b'"'), Just(b','), Just(b'\n'), Just(b'\r'), any::<u8>()], 0..200), portion in 1_usize..40) {
+            let mut blocks = Blocks::new(Box::new(Portions(bytes, portion)), 64);
+            let mut fields = Vec::new();
+            for _ in 0..500 {
+                let Ok(Some((block, ended))) = blocks.next() else { break };
+                let mut scan = Scan::new(block, ended, Dialect { delimiter: b',', quote: Some(b'"') });
+                while scan.record(&mut fields) == Ok(Step::Record) {
+                    for field in &fields {
+                        field.of(block);
+                    }
+                }
+                let used = scan.used();
+                blocks.consume(used);
+            }
+        }
     }
 }
