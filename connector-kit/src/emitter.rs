@@ -286,6 +286,11 @@ impl<C: Serialize + Clone> StreamEmitter<C> {
         Ok(())
     }
 
+    /// The cursor of the state this run goes on from; said again at the end if none follows it.
+    pub(crate) fn begin_at(&mut self, resume: Option<C>) {
+        self.pending = resume;
+    }
+
     pub(crate) fn started(&mut self) -> Result<()> {
         self.status(StreamStatusKind::Started)
     }

@@ -75,6 +75,10 @@ async fn read_stream<S: Source>(
     out: &Emitter,
 ) -> Result<()> {
     let mut emitter = StreamEmitter::new(Arc::clone(selected), out.clone());
+    if selected.sync_mode == SyncMode::Incremental {
+        // With nothing new there is no checkpoint; the state must then stay what it was.
+        emitter.begin_at(resume.clone());
+    }
     emitter.started()?;
     match source.read(selected, resume, &mut emitter).await {
         Ok(()) => {
