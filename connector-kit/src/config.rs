@@ -65,7 +65,8 @@ pub(crate) fn parse_config<C: DeserializeOwned>(schema: &Value, config: &Value) 
     let validator = jsonschema::validator_for(schema).map_err(|e| {
         Error::system("The connector's own spec is not a JSON Schema.").with_source(e.to_string())
     })?;
-    let mut faults: Vec<String> = validator.iter_errors(config).map(|e| describe(&e, schema, config)).collect();
+    let mut faults: Vec<String> =
+        validator.iter_errors(config).map(|e| describe(&e, schema, config)).collect();
     faults.dedup();
     if !faults.is_empty() {
         return Err(Error::config(format!("The config does not fit the spec: {}.", faults.join("; "))));

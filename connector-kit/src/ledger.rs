@@ -14,7 +14,6 @@ pub(crate) struct Ledger {
     /// What all streams had taken when the last shared state came.
     shared: RecordDigest,
     waiting: Vec<Waiting>,
-    waiting_bytes: usize,
     next: u64,
 }
 
@@ -30,6 +29,15 @@ struct StreamLedger {
     /// Rows taken since the last flush.
     unflushed: bool,
     unflushed_bytes: u64,
+    /// The rows are seen only once the stream is published, and are dropped if it is not:
+    /// until then none of its states may be echoed.
+    held: bool,
+}
+
+impl StreamLedger {
+    fn blocks(&self) -> bool {
+        self.unflushed || self.held
+    }
 }
 
 #[derive(Debug)]
@@ -42,14 +50,10 @@ struct Waiting {
 }
 
 impl Ledger {
-    pub(crate) fn new(streams: usize) -> Self {
-        Self {
-            streams: vec![StreamLedger::default(); streams],
-            shared: RecordDigest::default(),
-            waiting: Vec::new(),
-            waiting_bytes: 0,
-            next: 0,
-        }
+    /// `held` says of each stream whether its states wait for [`published`](Self::published).
+    pub(crate) fn new(held: impl IntoIterator<Item = bool>) -> Self {
+        let streams = held.into_iter().map(|held| StreamLedger { held, ..StreamLedger::default() });
+        Self { streams: streams.collect(), shared: RecordDigest::default(), waiting: Vec::new(), next: 0 }
     }
 
     /// The writer took a batch.
@@ -78,7 +82,6 @@ impl Ledger {
             }
         };
         self.next += 1;
-        self.waiting_bytes += line.len();
         self.waiting.push(Waiting {
             order: self.next,
             stream,
@@ -95,16 +98,28 @@ impl Ledger {
         entry.unflushed_bytes = 0;
     }
 
+    /// The stream's writer published its rows.
+    pub(crate) fn published(&mut self, stream: usize) {
+        self.streams[stream].held = false;
+    }
+
+    /// The stream's writer could not publish: none of its states will ever be echoed.
+    pub(crate) fn lost(&mut self, stream: usize) {
+        self.streams[stream].held = true;
+    }
+
     /// The streams to flush now so that waiting states can be echoed; each at most once.
     pub(crate) fn due(&self, policy: &FlushPolicy) -> Vec<usize> {
-        let too_much = self.waiting_bytes >= WAITING_BYTES;
+        let scope = |w: &Waiting| w.stream.map_or(0..self.streams.len(), |s| s..s + 1);
+        let can_be_echoed = |w: &&Waiting| !scope(w).any(|s| self.streams[s].held);
+        let bytes: usize = self.waiting.iter().filter(can_be_echoed).map(|w| w.line.len()).sum();
         let mut due = Vec::new();
-        for waiting in &self.waiting {
-            let old = too_much || waiting.since.elapsed() >= policy.age;
-            let scope = waiting.stream.map_or(0..self.streams.len(), |s| s..s + 1);
-            due.extend(scope.filter(|s| {
+        for waiting in self.waiting.iter().filter(can_be_echoed) {
+            let old = bytes >= WAITING_BYTES || waiting.since.elapsed() >= policy.age;
+            let wanted = |s: &usize| {
                 self.streams[*s].unflushed && (old || self.streams[*s].unflushed_bytes >= policy.bytes)
-            }));
+            };
+            due.extend(scope(waiting).filter(wanted));
         }
         due.sort_unstable();
         due.dedup();
@@ -118,12 +133,11 @@ impl Ledger {
     /// Takes the states that are safe to echo, oldest first, as lines. A state is returned once.
     pub(crate) fn take_durable(&mut self) -> Result<Vec<Vec<u8>>> {
         let streams = &self.streams;
-        let any_unflushed = streams.iter().any(|s| s.unflushed);
+        let any_blocks = streams.iter().any(StreamLedger::blocks);
         let mut durable = Vec::new();
         self.waiting.retain_mut(|w| {
-            let blocked = w.stream.map_or(any_unflushed, |s| streams[s].unflushed);
+            let blocked = w.stream.map_or(any_blocks, |s| streams[s].blocks());
             if !blocked {
-                self.waiting_bytes -= w.line.len();
                 durable.push((w.order, std::mem::take(&mut w.line), std::mem::take(&mut w.stats)));
             }
             blocked
@@ -163,7 +177,7 @@ mod tests {
 
     #[test]
     fn a_state_waits_for_its_own_streams_rows_only() {
-        let mut ledger = Ledger::new(2);
+        let mut ledger = Ledger::new([false; 2]);
         ledger.took(0, rows(2), 10);
         ledger.took(1, rows(3), 10);
         ledger.state(Some(0), state("a"));
@@ -180,7 +194,7 @@ mod tests {
 
     #[test]
     fn a_shared_state_waits_for_every_stream_and_counts_them_all() {
-        let mut ledger = Ledger::new(2);
+        let mut ledger = Ledger::new([false; 2]);
         ledger.took(0, rows(2), 10);
         ledger.took(1, rows(3), 10);
         ledger.state(None, state("g"));
@@ -191,8 +205,25 @@ mod tests {
     }
 
     #[test]
+    fn a_stream_that_is_published_at_the_end_has_its_states_held_until_then() {
+        let mut ledger = Ledger::new([true, false]);
+        ledger.took(0, rows(1), 10);
+        ledger.state(Some(0), state("a"));
+        ledger.state(None, state("g"));
+        let always = FlushPolicy { bytes: 0, age: Duration::ZERO };
+        assert!(ledger.due(&always).is_empty(), "a flush could free nothing");
+        ledger.flushed(0);
+        assert!(durable(&mut ledger).is_empty());
+        ledger.published(0);
+        assert_eq!(durable(&mut ledger).len(), 2);
+        ledger.lost(1);
+        ledger.state(Some(1), state("b"));
+        assert!(durable(&mut ledger).is_empty());
+    }
+
+    #[test]
     fn rows_after_a_state_hold_it_back_until_the_next_flush() {
-        let mut ledger = Ledger::new(1);
+        let mut ledger = Ledger::new([false]);
         ledger.state(Some(0), state("a"));
         assert_eq!(durable(&mut ledger).len(), 1);
         ledger.took(0, rows(1), 10);

@@ -50,7 +50,9 @@ pub(crate) async fn write<D: Destination>(
         .spawn(move || tracing::dispatcher::with_default(&dispatch, || intake.run(&their_stop)))
         .map_err(|e| Error::system("Cannot start a thread.").with_source(e))?;
     let mut driver = Driver {
-        ledger: Ledger::new(streams.len()),
+        ledger: Ledger::new(
+            streams.iter().map(|s| s.destination_sync_mode == DestinationSyncMode::Overwrite),
+        ),
         policy: destination.flush_policy(),
         statuses: vec![None; streams.len()],
         streams,
@@ -206,21 +208,16 @@ impl<W: StreamWriter> Driver<'_, W> {
     }
 
     async fn finish(&mut self, end: End) -> Result<()> {
-        for index in 0..self.streams.len() {
-            self.flush(index).await?;
-        }
         let mut first_error = None;
         let outcomes: Vec<_> = (0..self.streams.len()).map(|i| self.outcome(i, end)).collect();
         for (index, outcome) in outcomes.into_iter().enumerate() {
-            let descriptor = self.streams[index].descriptor.clone();
-            if outcome == Outcome::Incomplete {
-                tracing::warn!("Stream {descriptor}: the source did not finish it; nothing was replaced.");
-            }
-            let Some(writer) = self.writers[index].take() else { continue };
-            if let Err(error) = writer.finish(outcome).await {
-                // Its last states must not be echoed; the other streams may end well.
-                self.ledger.took(index, protocol::RecordDigest::default(), 0);
-                first_error.get_or_insert(error.for_stream(&descriptor));
+            // One stream's failure is not another's: each is flushed and published by itself.
+            if let Err(error) = self.finish_stream(index, outcome).await {
+                self.ledger.lost(index);
+                match &first_error {
+                    None => first_error = Some(error),
+                    Some(_) => tracing::error!("Stream {}: {error}", self.streams[index].descriptor),
+                }
             }
         }
         self.echo()?;
@@ -229,6 +226,24 @@ impl<W: StreamWriter> Driver<'_, W> {
             (None, End::Stopped) => Err(Error::stopped()),
             (None, End::Eof) => Ok(()),
         }
+    }
+
+    async fn finish_stream(&mut self, index: usize, outcome: Outcome) -> Result<()> {
+        let flushed = self.flush(index).await;
+        let descriptor = self.streams[index].descriptor.clone();
+        let Some(writer) = self.writers[index].take() else { return flushed };
+        if let Err(error) = flushed {
+            abandon(vec![Some(writer)]).await;
+            return Err(error);
+        }
+        if outcome == Outcome::Incomplete {
+            tracing::warn!("Stream {descriptor}: the source did not finish it; nothing was replaced.");
+        }
+        writer.finish(outcome).await.map_err(|e| e.for_stream(&descriptor))?;
+        if outcome == Outcome::Complete {
+            self.ledger.published(index);
+        }
+        Ok(())
     }
 
     /// After an error: what the healthy streams have taken is made durable and echoed; no

@@ -35,10 +35,15 @@ impl Selected {
     }
 
     /// Whether a further attempt may go on where the last one stopped.
+    ///
+    /// A stream that is replaced never does: rows can be durable at the destination while
+    /// their state never came back, and the source would send them again. Starting over
+    /// under a new generation costs time; a doubled row costs trust.
     #[must_use]
     pub fn resumes(&self) -> bool {
-        self.configured.sync_mode == SyncMode::Incremental
-            || self.configured.stream.is_resumable == Some(true)
+        self.configured.destination_sync_mode != DestinationSyncMode::Overwrite
+            && (self.configured.sync_mode == SyncMode::Incremental
+                || self.configured.stream.is_resumable == Some(true))
     }
 
     /// What the pump does to it.
@@ -395,8 +400,9 @@ mod tests {
         assert_eq!(generation(&stream, stored, true), g(5, 5));
         assert_eq!(generation(&stream, stored, false), g(5, 5));
         stream.configured.stream.is_resumable = Some(true);
-        assert_eq!(generation(&stream, stored, false), stored);
+        assert_eq!(generation(&stream, stored, false), g(5, 5), "what is replaced starts over");
         stream.configured.destination_sync_mode = DestinationSyncMode::Append;
+        assert_eq!(generation(&stream, g(4, 0), false), g(4, 0));
         assert_eq!(generation(&stream, stored, true), g(5, 0));
         stream.configured.sync_mode = SyncMode::Incremental;
         assert_eq!(generation(&stream, stored, true), g(4, 0));

@@ -139,7 +139,9 @@ fn a_passing_failure_is_tried_again_for_the_unfinished_stream_only() {
     let place = Place::new(
         json!({"streams": ["a", "b"], "resumable": true, "lines": {"0": first, "else": then}}),
         json!({}),
-        json!({}),
+        json!({"streams": [
+            {"name": "a", "destination_sync_mode": "append"}, {"name": "b", "destination_sync_mode": "append"},
+        ]}),
     );
     let (code, report) = place.sync_with(&["--backoff-ms", "10"]);
     assert_eq!(code, 0, "{report:#}");

@@ -91,14 +91,10 @@ impl Place {
         let overwrite = stream.destination_sync_mode == DestinationSyncMode::Overwrite;
         if let Some((dir, mut staged)) = self.staging.take() {
             let same_generation = stream.generation.is_some_and(|g| g.id == staged.generation);
-            let keep = if overwrite {
-                // A source that cannot go on from a state sends everything again.
-                let goes_on = stream.sync_mode == connector_kit::protocol::SyncMode::Incremental
-                    || stream.configured.stream.is_resumable == Some(true);
-                staged.replaces && same_generation && goes_on
-            } else {
-                !staged.replaces || same_generation
-            };
+            // Staged rows of an overwrite are never taken over: some may be durable although
+            // their state was not echoed, and then come again. A truncating refresh in append
+            // mode is the platform's own way to go on, at least once.
+            let keep = !overwrite && (!staged.replaces || same_generation);
             staged.files.retain(|f| keep && f.generation >= minimum);
             if staged.files.is_empty() {
                 self.discard(&dir)?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use columnar::{Budget, Layout, Stamp};
-use connector_kit::protocol::{DestinationSyncMode, SyncMode};
+use connector_kit::protocol::DestinationSyncMode;
 use connector_kit::{Error, Outcome, RecordBatch, Result, RowDecoder, SelectedStream, StreamWriter};
 
 use crate::dir::Dir;
@@ -68,10 +68,7 @@ impl LocalWriter {
             run: run_tag(),
             sync_id: stream.sync_id,
             generation: stream.generation.map_or(0, |g| g.id),
-            resumable: stream.destination_sync_mode != DestinationSyncMode::Overwrite
-                || stream.generation.is_some()
-                    && (stream.sync_mode == SyncMode::Incremental
-                        || stream.configured.stream.is_resumable == Some(true)),
+            resumable: stream.destination_sync_mode != DestinationSyncMode::Overwrite,
             keys: spec.map(|spec| (spec.clone(), KeyTaker::new(stream, &spec))),
             place,
             open: None,
