@@ -2,7 +2,7 @@
 //! nothing of it left behind.
 
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -48,11 +48,6 @@ impl Process {
             std::thread::spawn(move || job_log::drain(stderr, &who, &log))
         });
         Ok(Self { child, group, stderr, ended: None })
-    }
-
-    /// Its standard input, once.
-    pub fn take_stdin(&mut self) -> Option<ChildStdin> {
-        self.child.stdin.take()
     }
 
     /// Its standard output, once.

@@ -1,7 +1,7 @@
 //! The supervisor: starts, listens, watches the clock, stops, and ends.
 
-use std::io::{self, Write};
-use std::process::ExitStatus;
+use std::io::{self, PipeWriter, Write};
+use std::process::{Command, ExitStatus};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -117,6 +117,26 @@ pub(super) struct Run {
     give_up_at: Option<Instant>,
 }
 
+/// Gives the destination a pipe for its input that already holds the first line of
+/// `words`. Returns our end, and what is still to be said.
+fn greeted_pipe(destination: &mut Command, mut words: Vec<u8>) -> Result<(PipeWriter, Vec<u8>), Failure> {
+    let failed = |e: std::io::Error| {
+        Failure::fatal(Origin::Destination, "its input could not be prepared").because(e.to_string())
+    };
+    let (from, mut to) = std::io::pipe().map_err(failed)?;
+    let line = words.iter().position(|b| *b == b'\n').map_or(0, |at| at + 1);
+    // Nobody reads yet: more than a pipe holds would wait for ever.
+    if line <= HELD_BY_EVERY_PIPE {
+        to.write_all(&words[..line]).map_err(failed)?;
+        words.drain(..line);
+    }
+    destination.stdin(from);
+    Ok((to, words))
+}
+
+/// Linux shrinks the pipes of a user with many to one page.
+const HELD_BY_EVERY_PIPE: usize = 4096;
+
 pub(super) fn run(
     mut attempt: Attempt<'_>,
     save: &mut dyn FnMut(Vec<Saved>) -> Result<(), Failure>,
@@ -132,8 +152,14 @@ pub(super) fn run(
     let (events, inbox) = sync_channel(64);
 
     attempt.source.stdin(std::process::Stdio::null());
-    attempt.destination.stdin(std::process::Stdio::piped());
     let log = attempt.log;
+    // The first STARTED is in the pipe before the destination lives: were ferry killed at
+    // any moment, the end of its input alone must never look like completion.
+    let first_words = verdict::first_words(attempt.streams);
+    let (to, first_words) = match greeted_pipe(&mut attempt.destination, first_words) {
+        Ok(greeted) => greeted,
+        Err(failure) => return Outcome::unstarted(count, failure),
+    };
     // The destination first: a source must not read before someone can take it.
     let mut destination = match Process::start(attempt.destination, Origin::Destination, "destination", log) {
         Ok(process) => process,
@@ -144,7 +170,7 @@ pub(super) fn run(
         Err(failure) => return Outcome::unstarted(count, failure),
     };
     let (last_words, hear_last_words) = sync_channel::<Vec<u8>>(1);
-    if let (Some(from), Some(to)) = (source.take_stdout(), destination.take_stdin()) {
+    if let Some(from) = source.take_stdout() {
         let ears = SourceEars {
             streams: names.iter().cloned().enumerate().map(|(i, name)| (name, i)).collect(),
             receipts: Arc::clone(&receipts),
@@ -157,7 +183,6 @@ pub(super) fn run(
         let plans = attempt.streams.iter().map(|s| s.plan()).collect();
         let mut pump = Pump::new(plans, ToDestination(to, Arc::clone(&activity)), ears);
         let events = events.clone();
-        let first_words = verdict::first_words(attempt.streams);
         named("pump", move || {
             let result = match pump.greet(&first_words) {
                 Ok(()) => pump.run(&mut reader),
