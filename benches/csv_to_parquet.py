@@ -40,7 +40,7 @@ def peaks_of_children(pid, peaks, done):
                 name = fields["Name"].strip()
                 kib = int(fields.get("VmHWM", "0 kB").split()[0])
                 peaks[name] = max(peaks.get(name, 0), kib)
-        done.wait(0.02)
+        done.wait(0.2)
 
 
 def timed(command):

@@ -73,7 +73,8 @@ pub trait Source: Connector {
     ) -> impl Future<Output = Result<()>> + Send;
 }
 
-/// When the kit makes a destination's rows durable so that states can be echoed.
+/// When the kit makes a destination's rows durable so that states can be echoed. Streams in
+/// `overwrite` mode are not flushed early: their states wait until `finish` has published them.
 #[derive(Clone, Copy, Debug)]
 pub struct FlushPolicy {
     /// After this many bytes of record data in a stream.
