@@ -1,0 +1,2 @@
+//! source-postgres.
+fn main() {}

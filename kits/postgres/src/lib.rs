@@ -1,0 +1,1 @@
+//! A small PostgreSQL client for connectors.
