@@ -1,2 +1,2 @@
-//! source-postgres.
+//! source-postgres: see the library.
 fn main() {}

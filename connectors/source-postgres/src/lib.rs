@@ -1,0 +1,5 @@
+//! Reads PostgreSQL: every table, every type, every change. A library so that benches
+//! reach its hot path; the program is `main.rs`.
+
+mod row;
+mod types;

@@ -1,0 +1,1 @@
+//! PostgreSQL type ↔ JSON schema ↔ JSON value: one table.
