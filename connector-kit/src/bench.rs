@@ -5,7 +5,7 @@ use std::sync::Arc;
 use protocol::{ConfiguredStream, RecordDigest};
 
 use crate::emitter::Emitter;
-use crate::row::{Row, RowBuffer};
+use crate::row::{Chunk, Row, StreamRows};
 use crate::stream::SelectedStream;
 
 /// As the kit does for a connector.
@@ -17,7 +17,8 @@ pub fn select(configured: ConfiguredStream) -> SelectedStream {
 /// Rows into memory, or thrown away chunk by chunk, through the same code as to stdout.
 #[derive(Debug)]
 pub struct EmitterToMemory {
-    buffer: RowBuffer,
+    chunk: Chunk,
+    rows: StreamRows,
     kept: Option<Arc<std::sync::Mutex<Vec<u8>>>>,
 }
 
@@ -26,19 +27,20 @@ impl EmitterToMemory {
     #[must_use]
     pub fn new(stream: &SelectedStream) -> Self {
         let kept = Arc::new(std::sync::Mutex::new(Vec::new()));
-        Self { buffer: RowBuffer::new(stream, Emitter::to_memory(Some(Arc::clone(&kept)))), kept: Some(kept) }
+        let chunk = Chunk::new(Emitter::to_memory(Some(Arc::clone(&kept))));
+        Self { chunk, rows: StreamRows::new(stream), kept: Some(kept) }
     }
 
     /// Throws full chunks away.
     #[must_use]
     pub fn discarding(stream: &SelectedStream) -> Self {
-        Self { buffer: RowBuffer::new(stream, Emitter::to_memory(None)), kept: None }
+        Self { chunk: Chunk::new(Emitter::to_memory(None)), rows: StreamRows::new(stream), kept: None }
     }
 
     /// Writes one row.
     #[inline]
     pub fn row(&mut self, write: impl FnOnce(&mut Row<'_>)) {
-        let mut row = Row::open(&mut self.buffer);
+        let mut row = Row::open(&mut self.chunk, &mut self.rows);
         write(&mut row);
         // Memory never refuses.
         let _ = row.end();
@@ -47,13 +49,13 @@ impl EmitterToMemory {
     /// Count and digest so far.
     #[must_use]
     pub fn total(&self) -> RecordDigest {
-        self.buffer.digest
+        self.rows.digest
     }
 
     /// The lines.
     #[must_use]
     pub fn into_bytes(mut self) -> Vec<u8> {
-        let _ = self.buffer.flush();
+        let _ = self.chunk.flush();
         self.kept.and_then(|k| k.lock().ok().map(|mut k| std::mem::take(&mut *k))).unwrap_or_default()
     }
 }

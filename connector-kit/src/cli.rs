@@ -20,7 +20,7 @@ use crate::logging;
 use crate::row::now_ms;
 use crate::secret::Masker;
 use crate::spec::{config_schema, specification};
-use crate::traits::{Connector, Destination, Source};
+use crate::traits::{ChangeSource, Connector, Destination, Source};
 use crate::{read, write};
 
 /// How long a run that was asked to stop may take to reach a safe point.
@@ -80,6 +80,12 @@ pub fn source_main<S: Source>() -> ExitCode {
     run::<S, SourceCommands>()
 }
 
+/// The `main` of a source whose streams can share a position; see [`source_main`].
+#[must_use]
+pub fn change_source_main<S: ChangeSource>() -> ExitCode {
+    run::<S, ChangeSourceCommands>()
+}
+
 /// The `main` of a destination; see [`source_main`].
 #[must_use]
 pub fn destination_main<D: Destination>() -> ExitCode {
@@ -113,6 +119,25 @@ impl<S: Source> Commands<S> for SourceCommands {
                 read::read(source, catalog, state.as_deref(), out, stop).await
             }
             _ => Err(Error::config(format!("{} is a source: it has no `write`; use `read`.", S::NAME))),
+        }
+    }
+}
+
+enum ChangeSourceCommands {}
+
+impl<S: ChangeSource> Commands<S> for ChangeSourceCommands {
+    fn spec() -> Message {
+        <SourceCommands as Commands<S>>::spec()
+    }
+    async fn discover(source: &S) -> Result<Message> {
+        <SourceCommands as Commands<S>>::discover(source).await
+    }
+    async fn transfer(source: &S, command: &Command, out: &Emitter, stop: &Stop) -> Result<()> {
+        match command {
+            Command::Read { catalog, state, .. } => {
+                read::read_changes(source, catalog, state.as_deref(), out, stop).await
+            }
+            other => <SourceCommands as Commands<S>>::transfer(source, other, out, stop).await,
         }
     }
 }

@@ -14,16 +14,16 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use crate::context::Stop;
 use crate::error::{Error, Result};
-use crate::row::{CHUNK_BYTES, Row, RowBuffer, now_ms, write_whole};
+use crate::row::{CHUNK_BYTES, Chunk, Row, StreamRows, now_ms, write_whole};
 use crate::stream::SelectedStream;
 
 /// Chunks on their way to stdout; with the one being filled this bounds the memory.
 const QUEUED_CHUNKS: usize = 4;
 
 /// A due checkpoint becomes a state after this many bytes of records …
-const STATE_BYTES: u64 = 64 << 20;
+pub(crate) const STATE_BYTES: u64 = 64 << 20;
 /// … or this long after the state before.
-const STATE_AGE: Duration = Duration::from_secs(5);
+pub(crate) const STATE_AGE: Duration = Duration::from_secs(5);
 
 /// A handle on stdout. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -142,7 +142,8 @@ impl StdoutThread {
 /// Where a source writes one stream's rows and checkpoints.
 #[derive(Debug)]
 pub struct StreamEmitter<C> {
-    rows: RowBuffer,
+    chunk: Chunk,
+    rows: StreamRows,
     stream: Arc<SelectedStream>,
     /// The total when the last state was said.
     said: RecordDigest,
@@ -157,7 +158,8 @@ pub struct StreamEmitter<C> {
 impl<C: Serialize + Clone> StreamEmitter<C> {
     pub(crate) fn new(stream: Arc<SelectedStream>, out: Emitter) -> Self {
         Self {
-            rows: RowBuffer::new(&stream, out),
+            chunk: Chunk::new(out),
+            rows: StreamRows::new(&stream),
             stream,
             said: RecordDigest::default(),
             said_bytes: 0,
@@ -174,7 +176,7 @@ impl<C: Serialize + Clone> StreamEmitter<C> {
         if !self.running {
             self.say_running();
         }
-        Row::open(&mut self.rows)
+        Row::open(&mut self.chunk, &mut self.rows)
     }
 
     /// Sends a record whose `data` is already one JSON object.
@@ -185,7 +187,7 @@ impl<C: Serialize + Clone> StreamEmitter<C> {
         if !self.running {
             self.say_running();
         }
-        write_whole(&mut self.rows, data)
+        write_whole(&mut self.chunk, &mut self.rows, data)
     }
 
     /// Says that a later run can go on from `cursor`: every row before it has been ended,
@@ -195,13 +197,16 @@ impl<C: Serialize + Clone> StreamEmitter<C> {
     /// # Errors
     /// When the run was asked to stop; the state has then been said. Pass it on.
     pub fn checkpoint(&mut self, cursor: &C) -> Result<()> {
-        self.rows.resumable = true;
+        self.chunk.resumable = true;
         let stop = self.stop_requested();
         self.pending = Some(cursor.clone());
-        if stop || self.rows.bytes - self.said_bytes >= STATE_BYTES || self.said_at.elapsed() >= STATE_AGE {
+        if stop
+            || self.chunk.data_bytes - self.said_bytes >= STATE_BYTES
+            || self.said_at.elapsed() >= STATE_AGE
+        {
             self.say_pending()?;
         }
-        if stop || self.rows.out.is_closed() { Err(Error::stopped()) } else { Ok(()) }
+        if stop || self.chunk.out.is_closed() { Err(Error::stopped()) } else { Ok(()) }
     }
 
     /// As [`checkpoint`](Self::checkpoint), and always said at once: for a source whose config sets the cadence.
@@ -216,7 +221,7 @@ impl<C: Serialize + Clone> StreamEmitter<C> {
     /// Whether the run was asked to stop; [`checkpoint`](Self::checkpoint) then says the state and ends it.
     #[must_use]
     pub fn stop_requested(&self) -> bool {
-        self.rows.out.stop_requested()
+        self.chunk.out.stop_requested()
     }
 
     /// Sends what is buffered. Call it before waiting for more rows.
@@ -224,7 +229,7 @@ impl<C: Serialize + Clone> StreamEmitter<C> {
     /// # Errors
     /// When stdout is closed.
     pub fn flush(&mut self) -> Result<()> {
-        self.rows.flush()
+        self.chunk.flush()
     }
 
     /// Says how much this stream holds, as far as is known.
@@ -232,7 +237,7 @@ impl<C: Serialize + Clone> StreamEmitter<C> {
     /// # Errors
     /// When stdout is closed.
     pub fn estimate(&mut self, rows: Option<i64>, bytes: Option<i64>) -> Result<()> {
-        self.rows.flush()?;
+        self.chunk.flush()?;
         let estimate = Estimate {
             name: self.stream.descriptor.name.clone(),
             kind: EstimateKind::Stream,
@@ -241,7 +246,7 @@ impl<C: Serialize + Clone> StreamEmitter<C> {
             byte_estimate: bytes,
             extra: serde_json::Map::new(),
         };
-        self.rows.out.message(&Message::Trace(Trace::estimate(now_ms(), estimate)))
+        self.chunk.out.message(&Message::Trace(Trace::estimate(now_ms(), estimate)))
     }
 
     /// Records sent so far.
@@ -258,8 +263,8 @@ impl<C: Serialize + Clone> StreamEmitter<C> {
     }
 
     fn status(&mut self, status: StreamStatusKind) -> Result<()> {
-        self.rows.flush()?;
-        self.rows.out.message(&Message::Trace(Trace::status(
+        self.chunk.flush()?;
+        self.chunk.out.message(&Message::Trace(Trace::status(
             now_ms(),
             self.stream.descriptor.clone(),
             status,
@@ -277,11 +282,12 @@ impl<C: Serialize + Clone> StreamEmitter<C> {
     /// Says a state that covers every row sent so far. Rows after the checkpoint it
     /// stands for are counted in it too and would be read again by a resuming run.
     fn say(&mut self, content: Box<RawValue>) -> Result<()> {
-        self.rows.flush()?;
+        self.chunk.flush()?;
         let stats = self.rows.digest.since(self.said);
         let state = State::stream(self.stream.descriptor.clone(), Some(content.clone()), stats);
-        self.rows.out.message(&Message::State(state))?;
-        (self.said, self.said_bytes, self.said_at) = (self.rows.digest, self.rows.bytes, Instant::now());
+        self.chunk.out.message(&Message::State(state))?;
+        (self.said, self.said_bytes, self.said_at) =
+            (self.rows.digest, self.chunk.data_bytes, Instant::now());
         self.last_said = Some(content);
         Ok(())
     }

@@ -11,6 +11,7 @@
 #[cfg(feature = "bench")]
 #[doc(hidden)]
 pub mod bench;
+mod changes;
 mod cli;
 mod config;
 mod context;
@@ -32,7 +33,8 @@ mod traits;
 pub mod values;
 mod write;
 
-pub use cli::{destination_main, source_main};
+pub use changes::{ChangeEmitter, ChangeOutput, ChangeStream};
+pub use cli::{change_source_main, destination_main, source_main};
 pub use context::{Context, Stop};
 pub use decode::{DecodeError, RowDecoder, RowSink};
 pub use emitter::StreamEmitter;
@@ -46,7 +48,9 @@ pub use secret::Secret;
 pub use spec::config_schema;
 pub use stream::{Generation, SelectedStream};
 pub use text::{write_date, write_time, write_timestamp};
-pub use traits::{Connector, Destination, FlushPolicy, Outcome, Source, StreamWriter};
+pub use traits::{
+    ChangeSource, Connector, Destination, FlushPolicy, Outcome, Source, StreamOutput, StreamWriter,
+};
 
 pub use schemars;
 pub use tracing;

@@ -1,19 +1,22 @@
 //! The `read` command: streams one after another, status, states, errors.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use protocol::{
-    Catalog, ConfiguredCatalog, ConfiguredStream, Message, StateFile, StateScope, SyncMode, Trace,
+    Catalog, ConfiguredCatalog, ConfiguredStream, Message, StateFile, StateScope, Stream, StreamDescriptor,
+    StreamStatusKind, SyncMode, Trace,
 };
 
+use crate::changes;
 use crate::config::read_file;
 use crate::context::Stop;
 use crate::emitter::{Emitter, FULL_REFRESH_DONE, StreamEmitter};
 use crate::error::{Error, ErrorKind, Result};
 use crate::row::now_ms;
 use crate::stream::SelectedStream;
-use crate::traits::Source;
+use crate::traits::{ChangeSource, Source};
 
 pub(crate) fn load_catalog(path: &Path) -> Result<ConfiguredCatalog> {
     let bytes = read_file("--catalog", path)?;
@@ -32,6 +35,35 @@ fn load_state(path: Option<&Path>) -> Result<StateFile> {
     })
 }
 
+/// A stream of the catalog with its resume point, or why it cannot be read.
+pub(crate) type Job<C> = Result<(Arc<SelectedStream>, Option<C>)>;
+
+/// Checks every stream of the catalog before the first record. A stream that cannot be read
+/// does not keep the others from it.
+async fn prepare<S: Source>(
+    source: &S,
+    catalog: &Path,
+    state: Option<&Path>,
+) -> Result<(Vec<Job<S::Cursor>>, StateFile)> {
+    let configured = load_catalog(catalog)?;
+    let states = load_state(state)?;
+    let discovered = source.discover().await?;
+    let offered: HashMap<_, _> = discovered.streams.iter().map(|s| (s.descriptor(), s)).collect();
+    let mut jobs = Vec::new();
+    for stream in configured.streams {
+        let descriptor = stream.stream.descriptor();
+        jobs.push(match select(&discovered, &offered, stream) {
+            Ok(selected) => {
+                // A state that cannot be read is the wrong file: nothing of it is to be trusted.
+                let resume = resume::<S>(&selected, &states).map_err(|e| e.for_stream(&descriptor))?;
+                Ok((Arc::new(selected), resume))
+            }
+            Err(error) => Err(error.for_stream(&descriptor)),
+        });
+    }
+    Ok((jobs, states))
+}
+
 pub(crate) async fn read<S: Source>(
     source: &S,
     catalog: &Path,
@@ -39,33 +71,57 @@ pub(crate) async fn read<S: Source>(
     out: &Emitter,
     stop: &Stop,
 ) -> Result<()> {
-    let configured = load_catalog(catalog)?;
-    let states = load_state(state)?;
-    let discovered = source.discover().await?;
-    // All of them are checked before the first record.
-    let mut jobs = Vec::new();
-    for stream in configured.streams {
-        let descriptor = stream.stream.descriptor();
-        let selected = Arc::new(select(&discovered, stream).map_err(|e| e.for_stream(&descriptor))?);
-        let resume = resume::<S>(&selected, &states).map_err(|e| e.for_stream(&descriptor))?;
-        jobs.push((selected, resume));
-    }
-    let mut failed: Option<Error> = None;
-    for (selected, resume) in jobs {
+    let (jobs, _) = prepare(source, catalog, state).await?;
+    let mut errors = Vec::new();
+    for job in jobs {
         if stop.requested() || out.is_closed() {
             return Err(Error::stopped());
         }
-        if let Err(error) = read_stream(source, &selected, resume, out).await {
-            if error.kind() == ErrorKind::Stopped {
-                return Err(error);
+        let read = match job {
+            Ok((selected, resume)) => read_stream(source, &selected, resume, out).await,
+            Err(error) => {
+                refuse(&error, out)?;
+                Err(error)
             }
-            // Each earlier failure gets its own trace; the last is the run's one error.
-            if let Some(earlier) = failed.replace(error) {
-                out.message(&Message::Trace(Trace::error(now_ms(), earlier.to_trace())))?;
-            }
+        };
+        match read {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::Stopped => return Err(error),
+            Err(error) => errors.push(error),
         }
     }
-    failed.map_or(Ok(()), Err)
+    report(errors, out)
+}
+
+/// As [`read`], for a source whose streams may share a position.
+pub(crate) async fn read_changes<S: ChangeSource>(
+    source: &S,
+    catalog: &Path,
+    state: Option<&Path>,
+    out: &Emitter,
+    stop: &Stop,
+) -> Result<()> {
+    if !source.shares_position() {
+        return read(source, catalog, state, out, stop).await;
+    }
+    let (jobs, states) = prepare(source, catalog, state).await?;
+    changes::read(source, jobs, &states, out).await
+}
+
+/// Says of a stream that could not even be started that it will not come.
+pub(crate) fn refuse(error: &Error, out: &Emitter) -> Result<()> {
+    let Some(stream) = error.stream() else { return Ok(()) };
+    let status = Trace::status(now_ms(), stream.clone(), StreamStatusKind::Incomplete);
+    out.message(&Message::Trace(status))
+}
+
+/// Each failure gets its own trace and status; the last is the run's one error.
+pub(crate) fn report(mut errors: Vec<Error>, out: &Emitter) -> Result<()> {
+    let Some(last) = errors.pop() else { return Ok(()) };
+    for earlier in errors {
+        out.message(&Message::Trace(Trace::error(now_ms(), earlier.to_trace())))?;
+    }
+    Err(last)
 }
 
 async fn read_stream<S: Source>(
@@ -95,9 +151,13 @@ async fn read_stream<S: Source>(
 }
 
 /// Checks a configured stream against what the source offers.
-fn select(discovered: &Catalog, configured: ConfiguredStream) -> Result<SelectedStream> {
+fn select(
+    discovered: &Catalog,
+    offered: &HashMap<StreamDescriptor, &Stream>,
+    configured: ConfiguredStream,
+) -> Result<SelectedStream> {
     let descriptor = configured.stream.descriptor();
-    let Some(offered) = discovered.streams.iter().find(|s| s.descriptor() == descriptor) else {
+    let Some(offered) = offered.get(&descriptor) else {
         let names: Vec<_> = discovered.streams.iter().take(20).map(|s| s.descriptor().to_string()).collect();
         return Err(Error::config(format!(
             "Stream {descriptor} is in the catalog but not in the source, which has: {}.",

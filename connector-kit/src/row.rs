@@ -12,14 +12,43 @@ use crate::text;
 /// A chunk goes to stdout once it holds this much.
 pub(crate) const CHUNK_BYTES: usize = 256 << 10;
 
-/// The chunk that a stream's rows are written into, with everything that is the same
-/// in every row already rendered.
+/// The chunk that rows are written into: one for a run whose streams share a position,
+/// else one for each stream in its turn.
 #[derive(Debug)]
-pub(crate) struct RowBuffer {
-    chunk: Vec<u8>,
+pub(crate) struct Chunk {
+    bytes: Vec<u8>,
+    /// When its first row was written. One time stamp a chunk: readers then compare
+    /// prefixes instead of parsing them.
+    now: i64,
+    /// Bytes of `data` so far.
+    pub(crate) data_bytes: u64,
+    /// A checkpoint was made: a stop waits for the next one.
+    pub(crate) resumable: bool,
+    pub(crate) out: Emitter,
+}
+
+impl Chunk {
+    pub(crate) fn new(out: Emitter) -> Self {
+        let bytes = Vec::with_capacity(CHUNK_BYTES + CHUNK_BYTES / 4);
+        Self { bytes, now: -1, data_bytes: 0, resumable: false, out }
+    }
+
+    /// Hands what is there to stdout. May block while the pipe is full.
+    pub(crate) fn flush(&mut self) -> Result<()> {
+        if self.bytes.is_empty() {
+            return Ok(());
+        }
+        let next = self.out.spare_chunk();
+        self.out.send_rows(std::mem::replace(&mut self.bytes, next))
+    }
+}
+
+/// Everything that is the same in each row of a stream, rendered once; and their sum.
+#[derive(Debug)]
+pub(crate) struct StreamRows {
     /// Up to and including `"emitted_at":`; the time and `,"data":` follow.
     head: Vec<u8>,
-    /// The whole of it, for the present chunk.
+    /// The whole of it, for the time it was last stamped with.
     prefix: Vec<u8>,
     stamped: i64,
     /// `"name":` for each column.
@@ -28,15 +57,10 @@ pub(crate) struct RowBuffer {
     changes: Vec<(usize, ChangeReason)>,
     /// All rows of this stream so far.
     pub(crate) digest: RecordDigest,
-    /// Bytes of `data` so far.
-    pub(crate) bytes: u64,
-    /// A checkpoint was made: a stop waits for the next one.
-    pub(crate) resumable: bool,
-    pub(crate) out: Emitter,
 }
 
-impl RowBuffer {
-    pub(crate) fn new(stream: &SelectedStream, out: Emitter) -> Self {
+impl StreamRows {
+    pub(crate) fn new(stream: &SelectedStream) -> Self {
         let mut head = br#"{"type":"RECORD","record":{"#.to_vec();
         if let Some(namespace) = &stream.descriptor.namespace {
             head.extend_from_slice(br#""namespace":"#);
@@ -53,7 +77,6 @@ impl RowBuffer {
             key
         };
         Self {
-            chunk: Vec::with_capacity(CHUNK_BYTES + CHUNK_BYTES / 4),
             head,
             prefix: Vec::new(),
             stamped: -1,
@@ -61,72 +84,61 @@ impl RowBuffer {
             names: stream.columns.iter().map(|c| c.name.clone()).collect(),
             changes: Vec::new(),
             digest: RecordDigest::default(),
-            bytes: 0,
-            resumable: false,
-            out,
         }
     }
 
     #[inline]
-    fn open(&mut self) -> usize {
-        if self.chunk.is_empty() {
-            self.stamp(now_ms());
+    fn open(&mut self, chunk: &mut Chunk) -> usize {
+        if chunk.bytes.is_empty() {
+            chunk.now = now_ms();
         }
-        self.chunk.extend_from_slice(&self.prefix);
-        self.chunk.len()
+        if self.stamped != chunk.now {
+            self.stamp(chunk.now);
+        }
+        chunk.bytes.extend_from_slice(&self.prefix);
+        chunk.bytes.len()
     }
 
-    // One time stamp a chunk: readers then compare prefixes instead of parsing them.
     fn stamp(&mut self, now: i64) {
-        if now != self.stamped {
-            self.stamped = now;
-            self.prefix.clear();
-            self.prefix.extend_from_slice(&self.head);
-            self.prefix.extend_from_slice(itoa::Buffer::new().format(now).as_bytes());
-            self.prefix.extend_from_slice(br#","data":"#);
-        }
+        self.stamped = now;
+        self.prefix.clear();
+        self.prefix.extend_from_slice(&self.head);
+        self.prefix.extend_from_slice(itoa::Buffer::new().format(now).as_bytes());
+        self.prefix.extend_from_slice(br#","data":"#);
     }
 
     #[inline]
-    fn close(&mut self, data_start: usize) -> Result<()> {
-        let data = &self.chunk[data_start..];
+    fn close(&mut self, chunk: &mut Chunk, data_start: usize) -> Result<()> {
+        let data = &chunk.bytes[data_start..];
         self.digest.add(data);
-        self.bytes += data.len() as u64;
+        chunk.data_bytes += data.len() as u64;
         if !self.changes.is_empty() {
-            self.write_meta();
+            self.write_meta(chunk);
         }
-        self.chunk.extend_from_slice(b"}}\n");
-        if self.chunk.len() < CHUNK_BYTES {
+        chunk.bytes.extend_from_slice(b"}}\n");
+        if chunk.bytes.len() < CHUNK_BYTES {
             return Ok(());
         }
-        self.flush()?;
+        chunk.flush()?;
         // Nothing of a stream without checkpoints is worth finishing.
-        if !self.resumable && self.out.stop_requested() { Err(Error::stopped()) } else { Ok(()) }
+        if !chunk.resumable && chunk.out.stop_requested() { Err(Error::stopped()) } else { Ok(()) }
     }
 
     #[cold]
-    fn write_meta(&mut self) {
-        self.chunk.extend_from_slice(br#","meta":{"changes":["#);
+    fn write_meta(&mut self, chunk: &mut Chunk) {
+        let out = &mut chunk.bytes;
+        out.extend_from_slice(br#","meta":{"changes":["#);
         for (i, (column, reason)) in self.changes.drain(..).enumerate() {
             if i > 0 {
-                self.chunk.push(b',');
+                out.push(b',');
             }
-            self.chunk.extend_from_slice(br#"{"field":"#);
-            json::write_str(&mut self.chunk, &self.names[column]);
-            self.chunk.extend_from_slice(br#","change":"NULLED","reason":"#);
-            self.chunk.extend_from_slice(serde_json::to_string(&reason).unwrap_or_default().as_bytes());
-            self.chunk.push(b'}');
+            out.extend_from_slice(br#"{"field":"#);
+            json::write_str(out, &self.names[column]);
+            out.extend_from_slice(br#","change":"NULLED","reason":"#);
+            out.extend_from_slice(serde_json::to_string(&reason).unwrap_or_default().as_bytes());
+            out.push(b'}');
         }
-        self.chunk.extend_from_slice(b"]}");
-    }
-
-    /// Hands what is there to stdout. May block while the pipe is full.
-    pub(crate) fn flush(&mut self) -> Result<()> {
-        if self.chunk.is_empty() {
-            return Ok(());
-        }
-        let next = self.out.spare_chunk();
-        self.out.send_rows(std::mem::replace(&mut self.chunk, next))
+        out.extend_from_slice(b"]}");
     }
 }
 
@@ -142,7 +154,8 @@ pub(crate) fn now_ms() -> i64 {
 /// a row dropped without it never happened.
 #[derive(Debug)]
 pub struct Row<'a> {
-    buffer: &'a mut RowBuffer,
+    chunk: &'a mut Chunk,
+    rows: &'a mut StreamRows,
     start: usize,
     data_start: usize,
     ended: bool,
@@ -150,21 +163,21 @@ pub struct Row<'a> {
 
 impl<'a> Row<'a> {
     #[inline]
-    pub(crate) fn open(buffer: &'a mut RowBuffer) -> Self {
-        let before = buffer.chunk.len();
-        let data_start = buffer.open();
-        buffer.chunk.push(b'{');
-        Row { buffer, start: before, data_start, ended: false }
+    pub(crate) fn open(chunk: &'a mut Chunk, rows: &'a mut StreamRows) -> Self {
+        let before = chunk.bytes.len();
+        let data_start = rows.open(chunk);
+        chunk.bytes.push(b'{');
+        Row { chunk, rows, start: before, data_start, ended: false }
     }
 
     #[inline]
     fn key(&mut self, column: usize) -> &mut Vec<u8> {
-        let chunk = &mut self.buffer.chunk;
-        if chunk.len() > self.data_start + 1 {
-            chunk.push(b',');
+        let out = &mut self.chunk.bytes;
+        if out.len() > self.data_start + 1 {
+            out.push(b',');
         }
-        chunk.extend_from_slice(&self.buffer.keys[column]);
-        chunk
+        out.extend_from_slice(&self.rows.keys[column]);
+        out
     }
 
     /// Writes an explicit null.
@@ -176,7 +189,7 @@ impl<'a> Row<'a> {
     /// Writes null, and notes in the record's `meta.changes` that a value was there.
     pub fn reject(&mut self, column: usize, reason: ChangeReason) {
         self.null(column);
-        self.buffer.changes.push((column, reason));
+        self.rows.changes.push((column, reason));
     }
 
     /// Writes a boolean.
@@ -284,29 +297,29 @@ impl<'a> Row<'a> {
     /// When stdout is closed or the run was asked to stop. Pass it on.
     #[inline]
     pub fn end(mut self) -> Result<()> {
-        self.buffer.chunk.push(b'}');
+        self.chunk.bytes.push(b'}');
         self.ended = true;
-        self.buffer.close(self.data_start)
+        self.rows.close(self.chunk, self.data_start)
     }
 }
 
 impl Drop for Row<'_> {
     fn drop(&mut self) {
         if !self.ended {
-            self.buffer.chunk.truncate(self.start);
-            self.buffer.changes.clear();
+            self.chunk.bytes.truncate(self.start);
+            self.rows.changes.clear();
         }
     }
 }
 
 /// Writes a record whose `data` is already JSON: one whole object, checked here.
-pub(crate) fn write_whole(buffer: &mut RowBuffer, data: &[u8]) -> Result<()> {
+pub(crate) fn write_whole(chunk: &mut Chunk, rows: &mut StreamRows, data: &[u8]) -> Result<()> {
     if json::object_end(data) != Some(data.len()) {
         return Err(Error::system(
             "A record was not one JSON object. This is a bug in the connector; please report it.",
         ));
     }
-    let data_start = buffer.open();
-    buffer.chunk.extend_from_slice(data);
-    buffer.close(data_start)
+    let data_start = rows.open(chunk);
+    chunk.bytes.extend_from_slice(data);
+    rows.close(chunk, data_start)
 }

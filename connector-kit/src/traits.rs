@@ -8,10 +8,12 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::changes::{ChangeEmitter, ChangeStream};
 use crate::context::Context;
 use crate::emitter::StreamEmitter;
 use crate::error::Result;
 use crate::intake::RecordBatch;
+use crate::row::Row;
 use crate::stream::SelectedStream;
 
 /// What sources and destinations have in common.
@@ -71,6 +73,70 @@ pub trait Source: Connector {
         resume: Option<Self::Cursor>,
         out: &mut StreamEmitter<Self::Cursor>,
     ) -> impl Future<Output = Result<()>> + Send;
+}
+
+/// A source whose streams can share one position, such as a place in a change log. Its main is
+/// [`crate::change_source_main`].
+pub trait ChangeSource: Source {
+    /// How far all streams together were read. Its JSON is the shared part of GLOBAL states
+    /// and must stay readable by all later versions.
+    type Position: Serialize + DeserializeOwned + Clone + Send + Sync;
+
+    /// Whether this config asks for it; if not, streams are read one by one through [`Source::read`].
+    fn shares_position(&self) -> bool;
+
+    /// Reads all streams of the run, those in full refresh too: a run has states of one kind only.
+    ///
+    /// `position` is that of the state this run goes on from, and each stream holds its own part.
+    /// Rows go through [`ChangeEmitter::row`]; [`ChangeEmitter::checkpoint`] at least once, at the end.
+    ///
+    /// # Errors
+    /// Every stream ends INCOMPLETE. For a fault of one stream use [`ChangeEmitter::fail`] and go on.
+    fn read_changes(
+        &self,
+        streams: Vec<ChangeStream<Self::Cursor>>,
+        position: Option<Self::Position>,
+        out: &mut ChangeEmitter<Self::Position, Self::Cursor>,
+    ) -> impl Future<Output = Result<()>> + Send;
+}
+
+/// What code that reads one stream needs of an emitter, of either kind.
+pub trait StreamOutput<C>: Send {
+    /// Begins a record; see [`Row`].
+    fn row(&mut self) -> Row<'_>;
+    /// See [`StreamEmitter::checkpoint`].
+    ///
+    /// # Errors
+    /// When the run was asked to stop. Pass it on.
+    fn checkpoint(&mut self, cursor: &C) -> Result<()>;
+    /// Sends what is buffered. Call it before waiting for more rows.
+    ///
+    /// # Errors
+    /// When stdout is closed.
+    fn flush(&mut self) -> Result<()>;
+    /// Whether the run was asked to stop.
+    fn stop_requested(&self) -> bool;
+    /// Records sent so far.
+    fn records(&self) -> u64;
+}
+
+impl<C: Serialize + Clone + Send> StreamOutput<C> for StreamEmitter<C> {
+    #[inline]
+    fn row(&mut self) -> Row<'_> {
+        StreamEmitter::row(self)
+    }
+    fn checkpoint(&mut self, cursor: &C) -> Result<()> {
+        StreamEmitter::checkpoint(self, cursor)
+    }
+    fn flush(&mut self) -> Result<()> {
+        StreamEmitter::flush(self)
+    }
+    fn stop_requested(&self) -> bool {
+        StreamEmitter::stop_requested(self)
+    }
+    fn records(&self) -> u64 {
+        StreamEmitter::records(self)
+    }
 }
 
 /// When the kit makes a destination's rows durable so that states can be echoed. Streams in
