@@ -4,8 +4,8 @@ use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
-use integration_tests::{Authority, Nginx};
 use serde_json::{Value, json};
+use testkit::services::{Authority, Nginx};
 use testkit::{Connector, Folder};
 
 const LOCATIONS: &str = "

@@ -2,7 +2,7 @@
 //! conformance suite that every connector of this project passes as a process.
 //!
 //! What lives here: [`Connector`] and what a run of it gives back, the [`Folder`] for its
-//! files, and [`conformance`]. What does not: tests of one connector (beside the
+//! files, the [`services`] that tests start, and [`conformance`]. What does not: tests of one connector (beside the
 //! connector) and of pairs (`integration_tests/`). Everything here panics when a test
 //! should fail; the text says what was expected and shows what the connector said.
 
@@ -10,6 +10,7 @@ pub mod conformance;
 mod folder;
 mod output;
 mod process;
+pub mod services;
 mod workspace;
 
 pub use folder::Folder;

@@ -9,6 +9,7 @@ mod bench;
 mod demo;
 mod new_connector;
 mod python;
+mod servers;
 mod shell;
 mod test;
 mod tidy;
@@ -20,6 +21,7 @@ cargo xtask TASK
 
   demo                       build ferry and sync a public data set into Parquet
   test [NAME]                every test; with a NAME only the Rust tests whose name holds it
+  servers                    install the servers that tests start, and nothing else
   tidy                       the rules that no compiler checks
   bench [NAME]               the benchmarks; results are discussed in docs/benchmarks/
   new-connector NAME         lay out source-NAME or destination-NAME, compiling
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
         ["demo"] => demo::demo(),
         ["test"] => test::everything(),
         ["test", rest @ ..] => test::rust(rest),
+        ["servers"] => servers::install(),
         ["tidy"] => tidy::tidy(),
         ["bench", rest @ ..] => bench::bench(rest),
         ["new-connector", name] => new_connector::new_connector(name),

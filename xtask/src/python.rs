@@ -4,8 +4,8 @@
 use std::path::PathBuf;
 
 use crate::Result;
+use crate::servers::apt;
 use crate::shell::{self, command, root, run, target};
-use crate::test::apt;
 
 const REQUIREMENTS: &str = "integration_tests/python/requirements.txt";
 

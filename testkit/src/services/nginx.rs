@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::free_port;
+use super::free_port;
 
 /// A running server; its files are in [`Nginx::root`].
 #[derive(Debug)]

