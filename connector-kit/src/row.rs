@@ -282,6 +282,25 @@ impl<'a> Row<'a> {
         self.quoted(column, |out| text::write_time(out, micros));
     }
 
+    /// Writes one JSON value through `f`, which must append exactly one.
+    #[inline]
+    pub fn value<R>(&mut self, column: usize, f: impl FnOnce(&mut Vec<u8>) -> R) -> R {
+        f(self.key(column))
+    }
+
+    /// Notes in the record's `meta.changes` that the column, or a part of it, was written
+    /// as null although a value was there.
+    #[cold]
+    pub fn note(&mut self, column: usize, reason: ChangeReason) {
+        self.buffer.changes.push((column, reason));
+    }
+
+    /// The column's name, for messages.
+    #[must_use]
+    pub fn name(&self, column: usize) -> &str {
+        self.buffer.names.get(column).map_or("", String::as_str)
+    }
+
     /// Writes a string through `f`, which must append only bytes that need no escaping.
     #[inline]
     pub fn quoted(&mut self, column: usize, f: impl FnOnce(&mut Vec<u8>)) {
