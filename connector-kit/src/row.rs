@@ -292,13 +292,13 @@ impl<'a> Row<'a> {
     /// as null although a value was there.
     #[cold]
     pub fn note(&mut self, column: usize, reason: ChangeReason) {
-        self.buffer.changes.push((column, reason));
+        self.rows.changes.push((column, reason));
     }
 
     /// The column's name, for messages.
     #[must_use]
     pub fn name(&self, column: usize) -> &str {
-        self.buffer.names.get(column).map_or("", String::as_str)
+        self.rows.names.get(column).map_or("", String::as_str)
     }
 
     /// Writes a string through `f`, which must append only bytes that need no escaping.
