@@ -379,21 +379,13 @@ impl Connection {
     /// Notices, parameters and notifications come at any time.
     fn aside(&mut self, message: Message) -> Result<()> {
         let body = self.wire.body(message);
-        match message.tag {
-            b'S' => {
-                if self.session.take_parameter(body).is_none() {
-                    return Err(self.broken("malformed parameter status"));
-                }
-            }
-            b'N' => {
-                // Its text may hold values of a row.
-                let code = ServerError::parse(body).map(|notice| notice.code);
-                tracing::debug!(
-                    "The server sent a notice, SQLSTATE {}.",
-                    code.as_deref().unwrap_or("unknown")
-                );
-            }
-            _ => {}
+        if message.tag == b'S' && self.session.take_parameter(body).is_none() {
+            return Err(self.broken("malformed parameter status"));
+        }
+        if message.tag == b'N' {
+            // Its text may hold values of a row.
+            let code = ServerError::parse(body).map(|notice| notice.code);
+            tracing::debug!("The server sent a notice, SQLSTATE {}.", code.as_deref().unwrap_or("unknown"));
         }
         self.notices += 1;
         if self.notices > NOTICES {

@@ -219,10 +219,3 @@ impl Wire {
 fn is_known(tag: u8) -> bool {
     b"RKSNAEZCDTdcHGWI123nstVv".contains(&tag)
 }
-
-#[cfg(test)]
-impl Wire {
-    pub(crate) fn room(&self) -> usize {
-        self.input.len()
-    }
-}
