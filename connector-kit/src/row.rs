@@ -51,8 +51,7 @@ pub(crate) struct StreamRows {
     /// The whole of it, for the time it was last stamped with.
     prefix: Vec<u8>,
     stamped: i64,
-    /// `"name":` for each column.
-    keys: Vec<Vec<u8>>,
+    keys: Vec<Key>,
     names: Vec<String>,
     changes: Vec<(usize, ChangeReason)>,
     /// All rows of this stream so far.
@@ -70,17 +69,11 @@ impl StreamRows {
         head.extend_from_slice(br#""stream":"#);
         json::write_str(&mut head, &stream.descriptor.name);
         head.extend_from_slice(br#","emitted_at":"#);
-        let key = |name: &str| {
-            let mut key = Vec::new();
-            json::write_str(&mut key, name);
-            key.push(b':');
-            key
-        };
         Self {
             head,
             prefix: Vec::new(),
             stamped: -1,
-            keys: stream.columns.iter().map(|c| key(&c.name)).collect(),
+            keys: stream.columns.iter().map(|c| Key::new(&c.name)).collect(),
             names: stream.columns.iter().map(|c| c.name.clone()).collect(),
             changes: Vec::new(),
             digest: RecordDigest::default(),
@@ -142,6 +135,39 @@ impl StreamRows {
     }
 }
 
+/// `,"name":` of a column.
+#[derive(Debug)]
+struct Key {
+    text: Vec<u8>,
+    /// The same in a block of fixed size, which is copied without a loop or a call.
+    block: [u8; Key::BLOCK],
+}
+
+impl Key {
+    const BLOCK: usize = 32;
+
+    fn new(name: &str) -> Self {
+        let mut text = vec![b','];
+        json::write_str(&mut text, name);
+        text.push(b':');
+        let mut block = [b' '; Self::BLOCK];
+        let short = text.len().min(Self::BLOCK);
+        block[..short].copy_from_slice(&text[..short]);
+        Self { text, block }
+    }
+
+    #[inline]
+    fn write(&self, out: &mut Vec<u8>) {
+        if self.text.len() <= Self::BLOCK {
+            let end = out.len() + self.text.len();
+            out.extend_from_slice(&self.block);
+            out.truncate(end);
+        } else {
+            out.extend_from_slice(&self.text);
+        }
+    }
+}
+
 pub(crate) fn now_ms() -> i64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -173,10 +199,17 @@ impl<'a> Row<'a> {
     #[inline]
     fn key(&mut self, column: usize) -> &mut Vec<u8> {
         let out = &mut self.chunk.bytes;
-        if out.len() > self.data_start + 1 {
-            out.push(b',');
+        let key = &self.rows.keys[column];
+        // The opening brace gives way to the key's own byte in front, which is a comma, and
+        // comes back.
+        let first = out.len() == self.data_start + 1;
+        if first {
+            out.pop();
         }
-        out.extend_from_slice(&self.rows.keys[column]);
+        key.write(out);
+        if first {
+            out[self.data_start] = b'{';
+        }
         out
     }
 

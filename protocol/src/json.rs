@@ -541,34 +541,109 @@ fn hex4(text: &[u8], at: usize) -> Option<u32> {
 /// Appends `text` as a JSON string, quotes included.
 #[inline]
 pub fn write_str(out: &mut Vec<u8>, text: &str) {
-    out.push(b'"');
-    let bytes = text.as_bytes();
-    let mut done = 0;
-    while let Some(stop) = simd::string_stop(bytes, done) {
-        out.extend_from_slice(&bytes[done..stop]);
-        match bytes[stop] {
-            b'"' => out.extend_from_slice(b"\\\""),
-            b'\\' => out.extend_from_slice(b"\\\\"),
-            b'\n' => out.extend_from_slice(b"\\n"),
-            b'\r' => out.extend_from_slice(b"\\r"),
-            b'\t' => out.extend_from_slice(b"\\t"),
-            control => {
-                const HEX: &[u8; 16] = b"0123456789abcdef";
-                out.extend_from_slice(b"\\u00");
-                out.push(HEX[usize::from(control >> 4)]);
-                out.push(HEX[usize::from(control & 15)]);
-            }
-        }
-        done = stop + 1;
+    write_escaped(out, text.as_bytes());
+}
+
+/// Appends bytes as a JSON string, quotes included, if they are UTF-8; else appends nothing
+/// and returns `false`.
+#[inline]
+pub fn write_utf8(out: &mut Vec<u8>, bytes: &[u8]) -> bool {
+    let start = out.len();
+    if write_escaped(out, bytes) || std::str::from_utf8(bytes).is_ok() {
+        return true;
     }
-    out.extend_from_slice(&bytes[done..]);
+    out.truncate(start);
+    false
+}
+
+/// Returns whether all bytes are ASCII.
+fn write_escaped(out: &mut Vec<u8>, bytes: &[u8]) -> bool {
+    // Blocks are copied whole and cut to size, since a copy of fixed size needs no call.
+    out.reserve(bytes.len() + 18);
     out.push(b'"');
+    let mut beyond_ascii = false;
+    let (blocks, tail) = bytes.as_chunks::<16>();
+    for block in blocks {
+        let (mask, beyond) = simd::to_escape(*block);
+        beyond_ascii |= beyond;
+        if mask == 0 {
+            out.extend_from_slice(block);
+        } else {
+            write_block(out, u128::from_le_bytes(*block), 16, mask);
+        }
+    }
+    if !tail.is_empty() {
+        let block = short_block(tail);
+        let (mask, beyond) = simd::to_escape(block.to_le_bytes());
+        beyond_ascii |= beyond;
+        // What fills the block up are control bytes.
+        write_block(out, block, tail.len(), mask & ((1 << tail.len()) - 1));
+    }
+    out.push(b'"');
+    !beyond_ascii
+}
+
+/// Up to fifteen bytes, from the lowest, by loads of fixed size that may overlap.
+#[inline]
+fn short_block(bytes: &[u8]) -> u128 {
+    // Where two loads overlap, they agree.
+    if let (Some(first), Some(last)) = (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
+        let place = 8 * (bytes.len() - 8);
+        u128::from(u64::from_le_bytes(*first)) | u128::from(u64::from_le_bytes(*last)) << place
+    } else if let (Some(first), Some(last)) = (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
+        let place = 8 * (bytes.len() - 4);
+        u128::from(u64::from(u32::from_le_bytes(*first)) | u64::from(u32::from_le_bytes(*last)) << place)
+    } else {
+        bytes.iter().rev().fold(0, |block, byte| block << 8 | u128::from(*byte))
+    }
+}
+
+/// Appends the first `length` bytes of a block, of which `mask` says which to escape.
+#[inline]
+fn write_block(out: &mut Vec<u8>, mut block: u128, mut length: usize, mut mask: u32) {
+    while mask != 0 {
+        let plain = mask.trailing_zeros() as usize;
+        let end = out.len() + plain;
+        out.extend_from_slice(&block.to_le_bytes());
+        out.truncate(end);
+        block >>= 8 * plain;
+        write_escape(out, block as u8);
+        block >>= 8;
+        length -= plain + 1;
+        mask >>= plain + 1;
+    }
+    let end = out.len() + length;
+    out.extend_from_slice(&block.to_le_bytes());
+    out.truncate(end);
+}
+
+#[inline]
+fn write_escape(out: &mut Vec<u8>, byte: u8) {
+    /// The letter after the backslash, where there is one.
+    const LETTERS: [u8; 128] = {
+        let mut letters = [0; 128];
+        letters[b'"' as usize] = b'"';
+        letters[b'\\' as usize] = b'\\';
+        letters[b'\n' as usize] = b'n';
+        letters[b'\r' as usize] = b'r';
+        letters[b'\t' as usize] = b't';
+        letters
+    };
+    let letter = LETTERS[usize::from(byte & 0x7F)];
+    if letter != 0 {
+        out.extend_from_slice(&[b'\\', letter]);
+    } else {
+        const HEX: &[u8; 16] = b"0123456789abcdef";
+        let (high, low) = (HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]);
+        out.extend_from_slice(&[b'\\', b'u', b'0', b'0', high, low]);
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::{
         MAX_DEPTH, RawStr, Token, member, members, object_end, skip_value, string_at, value_at, write_str,
+        write_utf8,
     };
     use proptest::prelude::{Just, Strategy, any, prop, prop_oneof, proptest};
 
@@ -626,6 +701,28 @@ mod tests {
             assert_eq!(serde_json::from_slice::<String>(&out).unwrap(), text);
             let (raw, end) = string_at(&out, 0).unwrap();
             assert_eq!((raw.to_str().unwrap().as_ref(), end), (text.as_str(), out.len()));
+        }
+
+        #[test]
+        fn strings_are_written_as_serde_json_writes_them(text in "[ -~\"\\\\\n\t\u{1}\u{1F}é😀]{0,70}") {
+            let mut out = b"x".to_vec();
+            write_str(&mut out, &text);
+            assert_eq!(std::str::from_utf8(&out[1..]).unwrap(), serde_json::to_string(&text).unwrap());
+        }
+
+        #[test]
+        fn bytes_are_written_exactly_when_they_are_text(bytes in prop::collection::vec(prop_oneof![Just(b'a'), Just(b'"'), any::<u8>()], 0..40)) {
+            let mut out = b"x".to_vec();
+            match std::str::from_utf8(&bytes) {
+                Ok(text) => {
+                    assert!(write_utf8(&mut out, &bytes));
+                    assert_eq!(serde_json::from_slice::<String>(&out[1..]).unwrap(), text);
+                }
+                Err(_) => {
+                    assert!(!write_utf8(&mut out, &bytes));
+                    assert_eq!(out, b"x");
+                }
+            }
         }
     }
 

@@ -45,6 +45,17 @@ fn classify_portable(block: &[u8; 64]) -> Masks {
     masks
 }
 
+/// For a block of a string's bytes: bit `i` says that byte `i` has to be escaped; and
+/// whether any is beyond ASCII.
+#[inline]
+pub(crate) fn to_escape(block: [u8; 16]) -> (u32, bool) {
+    let (quote, backslash, limit) = (u8x16::splat(b'"'), u8x16::splat(b'\\'), u8x16::splat(0x1F));
+    let v = u8x16::new(block);
+    let control = v.max(limit).simd_eq(limit);
+    let mask = (v.simd_eq(quote) | v.simd_eq(backslash) | control).to_bitmask();
+    (mask, v.to_bitmask() != 0)
+}
+
 /// Offset of the first quote, backslash or control byte at or after `from`.
 #[inline]
 pub(crate) fn string_stop(bytes: &[u8], from: usize) -> Option<usize> {

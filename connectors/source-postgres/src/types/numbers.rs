@@ -147,6 +147,13 @@ pub(super) fn numeric(out: &mut Vec<u8>, value: &[u8]) -> Outcome {
     }
     // The power of 10,000 of the first group. Nothing is left of zero.
     let weight = if groups.is_empty() { -1 } else { field(2).cast_signed() };
+    // Zero groups in front are left out; one that is not would stand as needless zeros.
+    if weight > 0 && groups.first() == Some(&[0, 0]) {
+        return Err(NUMERIC);
+    }
+    if (0..4).contains(&weight) && decimals <= 8 {
+        return short_numeric(out, groups, weight.unsigned_abs().into(), decimals.into());
+    }
     let whole = usize::try_from(i32::from(weight) + 1).unwrap_or(0);
     match groups.first() {
         Some(first) if whole > 0 => {
@@ -178,6 +185,38 @@ pub(super) fn numeric(out: &mut Vec<u8>, value: &[u8]) -> Outcome {
         missing -= shown;
     }
     out.resize(out.len() + missing, b'0');
+    Ok(Fate::Written)
+}
+
+/// At most sixteen digits, then at most eight: in one block, which is cut to size.
+#[inline]
+fn short_numeric(out: &mut Vec<u8>, groups: &[[u8; 2]], weight: usize, decimals: usize) -> Outcome {
+    let shown = weight + 1 + decimals.div_ceil(4);
+    if groups.len() > shown {
+        return Err(NUMERIC);
+    }
+    let mut text = [b'0'; 28];
+    let mut from = 0;
+    for (at, group) in groups.iter().enumerate() {
+        let (digits, zeros) = four(*group)?;
+        // The point stands between them.
+        let place = at * 4 + usize::from(at > weight);
+        text[place..place + 4].copy_from_slice(&digits);
+        if at == 0 {
+            from = zeros;
+        }
+    }
+    let whole = (weight + 1) * 4;
+    let mut end = whole;
+    if decimals > 0 {
+        text[whole] = b'.';
+        end += 1 + decimals;
+        let dropped = &text[end..whole + 1 + decimals.div_ceil(4) * 4];
+        if dropped.iter().any(|d| *d != b'0') {
+            return Err(NUMERIC);
+        }
+    }
+    out.extend_from_slice(&text[from..end]);
     Ok(Fate::Written)
 }
 

@@ -8,13 +8,7 @@ use super::{Fate, Malformed, Outcome, nulled};
 /// be said in JSON.
 #[inline]
 pub(super) fn text(out: &mut Vec<u8>, value: &[u8]) -> Outcome {
-    match std::str::from_utf8(value) {
-        Ok(text) => {
-            json::write_str(out, text);
-            Ok(Fate::Written)
-        }
-        Err(_) => nulled(out),
-    }
+    if json::write_utf8(out, value) { Ok(Fate::Written) } else { nulled(out) }
 }
 
 /// A version, then the text.
