@@ -1,9 +1,12 @@
 //! Certificates and keys of a config, and what of a server's certificate is looked at by hand.
 
 use connector_kit::{Error, Result, Secret};
+use rustls::CertificateError;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime};
 use rustls::server::ParsedCertificate;
+
+use crate::der;
 
 /// The certificates of a PEM text; `key` names it in errors.
 pub(crate) fn chain(pem: &Secret, key: &str) -> Result<Vec<CertificateDer<'static>>> {
@@ -76,13 +79,7 @@ pub(crate) fn end_point(certificate: &CertificateDer<'_>) -> Option<Vec<u8>> {
 }
 
 fn signature_digest(certificate: &[u8]) -> Option<&'static ring::digest::Algorithm> {
-    const SEQUENCE: u8 = 0x30;
-    const OBJECT: u8 = 0x06;
-    let (outer, _) = element(certificate, SEQUENCE)?;
-    let (_, rest) = element(outer, SEQUENCE)?;
-    let (algorithm, _) = element(rest, SEQUENCE)?;
-    let (object, _) = element(algorithm, OBJECT)?;
-    match object {
+    match der::parts(certificate)?.signed_by {
         // RSA with MD5, SHA-1 (for which the RFC says SHA-256), SHA-256, SHA-384, SHA-512.
         [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, kind] => match kind {
             4 | 5 | 11 => Some(&ring::digest::SHA256),
@@ -102,19 +99,54 @@ fn signature_digest(certificate: &[u8]) -> Option<&'static ring::digest::Algorit
     }
 }
 
-/// The content of the DER element at the beginning of `der`, which must be a `tag`, and what follows.
-fn element(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
-    let (head, rest) = der.split_first_chunk::<2>()?;
-    if head[0] != tag {
-        return None;
+/// Whether the common name of a certificate's subject is the host's: asked only of certificates
+/// without names of their own, as libpq and the JDBC driver do. One `*.` stands for one label.
+pub(crate) fn is_named(certificate: &CertificateDer<'_>, host: &str) -> bool {
+    let Some(name) = der::parts(certificate).and_then(|parts| parts.name) else { return false };
+    let matches = |a: &str, b: &str| !a.is_empty() && a.eq_ignore_ascii_case(b);
+    match (name.strip_prefix("*."), host.split_once('.')) {
+        (Some(name), Some((_, host))) => name.contains('.') && matches(name, host),
+        (Some(_), None) => false,
+        (None, _) => matches(name, host),
     }
-    let (length, rest) = match head[1] {
-        short @ 0..=0x7f => (usize::from(short), rest),
-        long @ 0x81..=0x83 => {
-            let (digits, rest) = rest.split_at_checked(usize::from(long & 0x7f))?;
-            (digits.iter().fold(0, |n, digit| n << 8 | usize::from(*digit)), rest)
-        }
-        _ => return None,
-    };
-    rest.split_at_checked(length)
+}
+
+/// Whether a certificate is valid at this time.
+pub(crate) fn is_current(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), CertificateError> {
+    let parts = der::parts(certificate).ok_or(CertificateError::BadEncoding)?;
+    let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+    match (now < parts.valid.0, now > parts.valid.1) {
+        (true, _) => Err(CertificateError::NotValidYet),
+        (_, true) => Err(CertificateError::Expired),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_named;
+    use rustls::pki_types::CertificateDer;
+    use rustls::pki_types::pem::PemObject;
+    use std::process::Command;
+
+    #[test]
+    fn a_common_name_is_the_hosts_as_libpq_says() {
+        let folder = tempfile::tempdir().unwrap();
+        let named = |name: &str, host: &str| {
+            let mut openssl = Command::new("openssl");
+            let args =
+                "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -keyout k -out c";
+            openssl.args(args.split(' ')).args(["-subj", &format!("/O=x.example/CN={name}")]);
+            assert!(openssl.current_dir(folder.path()).output().unwrap().status.success());
+            let certificate = CertificateDer::from_pem_file(folder.path().join("c")).unwrap();
+            is_named(&certificate, host)
+        };
+        assert!(named("db.example", "DB.example"));
+        assert!(named("*.db.example", "a.db.example"));
+        assert!(!named("*.db.example", "db.example"));
+        assert!(!named("*.db.example", "a.b.db.example"));
+        assert!(!named("*.example", "a.example"));
+        assert!(!named("db.example", "x.example"));
+        assert!(!named("*.", "a."));
+    }
 }

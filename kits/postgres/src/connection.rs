@@ -50,6 +50,8 @@ pub struct Connection {
     cancel: CancelToken,
     state: State,
     notices: u32,
+    /// It has replicated before.
+    streamed: bool,
 }
 
 impl std::fmt::Debug for Connection {
@@ -64,7 +66,7 @@ impl std::fmt::Debug for Connection {
 
 impl Connection {
     pub(crate) fn new(wire: Wire, session: Session, cancel: CancelToken) -> Self {
-        Self { wire, session, cancel, state: State::Ready, notices: 0 }
+        Self { wire, session, cancel, state: State::Ready, notices: 0, streamed: false }
     }
 
     /// The version as a number, 150018 for 15.18; 0 if the server does not tell.
@@ -135,10 +137,17 @@ impl Connection {
     }
 
     /// Starts `START_REPLICATION`, on a connection for replication. Messages come by
-    /// [`next_copy_data`](Self::next_copy_data) and go by [`send_copy_data`](Self::send_copy_data).
+    /// [`next_copy_data`](Self::next_copy_data) and go by [`send_copy_data`](Self::send_copy_data). A
+    /// connection replicates once.
     pub async fn start_replication(&mut self, sql: &str) -> Result<()> {
+        // The server remembers that its side was ended, and ends a second stream at once, silently.
+        if self.streamed {
+            return Err(Error::system("Replication was started twice on one connection; please report it."));
+        }
         self.begin(sql).await?;
-        self.enter(b'W', State::CopyBoth).await
+        self.enter(b'W', State::CopyBoth).await?;
+        self.streamed = true;
+        Ok(())
     }
 
     /// Starts `COPY … FROM STDIN`; the rows go by [`send_copy_data`](Self::send_copy_data), and are
@@ -288,10 +297,13 @@ impl Connection {
                 ));
             }
         }
-        frontend::query(sql, &mut self.wire.output).map_err(|e| {
-            Error::config("A name or value in the config holds a NUL character, which no SQL can; remove it.")
-                .with_source(e)
-        })?;
+        let before = self.wire.output.len();
+        if let Err(e) = frontend::query(sql, &mut self.wire.output) {
+            // It begins to write before it looks.
+            self.wire.output.truncate(before);
+            let text = "A name or value in the config holds a NUL character, which no SQL can; remove it.";
+            return Err(Error::config(text).with_source(e));
+        }
         self.notices = 0;
         self.state = State::Running;
         let flushed = self.wire.flush().await;

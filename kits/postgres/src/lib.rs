@@ -3,6 +3,7 @@
 mod cancel;
 mod certificate;
 mod connection;
+mod der;
 mod endpoint;
 mod error;
 mod lsn;

@@ -127,9 +127,11 @@ pub(crate) fn refusal(e: &io::Error, address: &str) -> Option<Error> {
     use rustls::Error as Tls;
     let text = match e.get_ref()?.downcast_ref::<rustls::Error>()? {
         Tls::InvalidCertificate(fault) => match fault {
-            CertificateError::UnknownIssuer | CertificateError::BadSignature => format!(
-                "The certificate of {address} is not signed by the authority in `ca_certificate`; give the certificate of the one that signed it."
-            ),
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => foreign(address),
+            // It is its own authority, and not the one that the config trusts.
+            CertificateError::Other(other) if format!("{other:?}").contains("CaUsedAsEndEntity") => {
+                foreign(address)
+            }
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => format!(
                 "The certificate of {address} is for another host name; use the name it was made for as `host`, or choose the `ssl_mode` verify-ca."
             ),
@@ -141,6 +143,11 @@ pub(crate) fn refusal(e: &io::Error, address: &str) -> Option<Error> {
             CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => format!(
                 "The certificate of {address}, or its authority's, is not valid yet; check the clocks of both machines."
             ),
+            CertificateError::Other(other) if format!("{other:?}").contains("UnsupportedCertVersion") => {
+                format!(
+                    "The certificate of {address} is of X.509 version 1, which cannot be verified; make it anew with a subjectAltName for the host, or choose the `ssl_mode` require, which verifies none."
+                )
+            }
             _ => format!(
                 "The certificate of {address} cannot be accepted; the cause says why. Renew it at the server, or choose the `ssl_mode` require, which verifies none."
             ),
@@ -166,6 +173,12 @@ pub(crate) fn refusal(e: &io::Error, address: &str) -> Option<Error> {
         _ => format!("TLS with {address} failed; check that `host` and `port` lead to a PostgreSQL server."),
     };
     Some(Error::config(text))
+}
+
+fn foreign(address: &str) -> String {
+    format!(
+        "The certificate of {address} is not signed by the authority in `ca_certificate`; give the certificate of the one that signed it."
+    )
 }
 
 /// Accepts any certificate, as libpq's `require` and below do. What it cannot read it does not check.
@@ -219,15 +232,17 @@ impl ServerCertVerifier for Anyone {
 /// Wants a certificate that the authority signed, for the host's name if `full`.
 #[derive(Debug)]
 struct Authority {
+    trusted: Vec<CertificateDer<'static>>,
     chain: Arc<WebPkiServerVerifier>,
     full: bool,
 }
 
 impl Authority {
     fn new(ca: &Secret, full: bool, provider: Arc<CryptoProvider>) -> Result<Self> {
+        let trusted = certificate::chain(ca, "ca_certificate")?;
         let mut roots = RootCertStore::empty();
-        for certificate in certificate::chain(ca, "ca_certificate")? {
-            roots.add(certificate).map_err(|e| {
+        for certificate in &trusted {
+            roots.add(certificate.clone()).map_err(|e| {
                 Error::config("`ca_certificate` holds a certificate that cannot be read; give the authority's certificate as PEM.")
                     .with_source(e)
             })?;
@@ -235,7 +250,26 @@ impl Authority {
         let chain = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
             .build()
             .map_err(|e| Error::config("`ca_certificate` cannot be used.").with_source(e))?;
-        Ok(Self { chain, full })
+        Ok(Self { trusted, chain, full })
+    }
+
+    /// The name is asked for after all else, so an error about it says that all else is right.
+    fn check_name(
+        &self,
+        certificate: &CertificateDer<'_>,
+        name: &ServerName<'_>,
+    ) -> Result<(), rustls::Error> {
+        if !self.full {
+            return Ok(());
+        }
+        match verify_server_name(&ParsedCertificate::try_from(certificate)?, name) {
+            // Made without names, as PostgreSQL's own manual does it: its subject is what counts.
+            Err(rustls::Error::InvalidCertificate(CertificateError::NotValidForNameContext {
+                presented,
+                ..
+            })) if presented.is_empty() && certificate::is_named(certificate, &name.to_str()) => Ok(()),
+            other => other,
+        }
     }
 }
 
@@ -248,17 +282,21 @@ impl ServerCertVerifier for Authority {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        // The chain comes first there, so a wrong name says that the chain is right.
-        match self.chain.verify_server_cert(certificate, intermediates, name, ocsp, now) {
-            Err(rustls::Error::InvalidCertificate(
-                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-            )) if !self.full => Ok(ServerCertVerified::assertion()),
-            Ok(_) if self.full => {
-                verify_server_name(&ParsedCertificate::try_from(certificate)?, name)?;
-                Ok(ServerCertVerified::assertion())
+        // The very certificate that the config trusts: no one else has to vouch for it. Small servers
+        // have one that is its own authority, which the chain's verifier does not take for a server's.
+        if self.trusted.iter().any(|trusted| trusted == certificate) {
+            certificate::is_current(certificate, now)?;
+        } else {
+            match self.chain.verify_server_cert(certificate, intermediates, name, ocsp, now) {
+                Ok(_)
+                | Err(rustls::Error::InvalidCertificate(
+                    CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+                )) => {}
+                Err(e) => return Err(e),
             }
-            other => other,
         }
+        self.check_name(certificate, name)?;
+        Ok(ServerCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
