@@ -261,12 +261,13 @@ fn execute<C: Connector, K: Commands<C>>(cli: &Cli, out: &Emitter, stop: &Stop) 
         }
     };
     let schema = config_schema::<C::Config>();
-    let config = match read_config(path) {
+    let mut config = match read_config(path) {
         Err(error) if matches!(cli.command, Command::Check(_)) => {
             return out.message(&failed(error.message()));
         }
         config => config?,
     };
+    C::adapt(&mut config);
     let masker = MASKER.get_or_init(|| Masker::from_config(&schema, &config)).clone();
     let subscriber = logging::subscriber(out.clone(), masker.clone(), cli.debug);
     tracing::subscriber::with_default(subscriber, || {

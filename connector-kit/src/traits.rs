@@ -28,6 +28,13 @@ pub trait Connector: Sized + Send + Sync + 'static {
     /// `env!("CARGO_PKG_VERSION")`.
     const VERSION: &'static str;
 
+    /// Rewrites a config of another form that users have, written for an older version or for the connector
+    /// that this one mirrors, before it is checked against its schema. Secrets have to end up where the schema
+    /// has them: only there are they known as such.
+    fn adapt(config: &mut serde_json::Value) {
+        let _ = config;
+    }
+
     /// Builds the connector from a config that passed its schema. Checks what a schema
     /// cannot say; opens nothing that `spec` would not need.
     ///

@@ -1,2 +1,5 @@
 //! source-postgres: see the library.
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    source_postgres::main()
+}

@@ -1,0 +1,185 @@
+//! Columns and their types.
+
+use std::collections::HashMap;
+
+use connector_kit::{Error, Result};
+use postgres_kit::{Connection, Row};
+
+use super::{Column, Table, oid, unexpected};
+use crate::types::{ColumnType, Locale, TypeInfo};
+
+/// Names of columns by table and number, as indexes have them.
+pub(super) type Numbers = HashMap<(u32, i64), String>;
+
+/// Longer chains of domains and arrays are a server's joke.
+const DEEPEST: usize = 32;
+/// The type `money`, the only one whose values depend on the server's locale.
+const MONEY: u32 = 790;
+
+/// The types met so far.
+#[derive(Debug, Default)]
+pub(super) struct Types {
+    rows: HashMap<u32, TypeRow>,
+    made: HashMap<(u32, i32), ColumnType>,
+    locale: Locale,
+}
+
+#[derive(Debug)]
+struct TypeRow {
+    schema: String,
+    name: String,
+    kind: char,
+    category: char,
+    delimiter: char,
+    modifier: i32,
+    element: u32,
+    base: u32,
+}
+
+/// Fills in the columns of these tables.
+pub(super) async fn add(
+    connection: &mut Connection,
+    oids: &str,
+    tables: &mut HashMap<u32, &mut Table>,
+    types: &mut Types,
+) -> Result<Numbers> {
+    let rows = connection
+        .query(&format!(
+            "SELECT a.attrelid, a.attnum, a.attname, a.atttypid, a.atttypmod, a.attnotnull, a.attgenerated <> '', \
+               COALESCE(pg_catalog.has_column_privilege(a.attrelid, a.attnum, 'SELECT'), false) \
+             FROM pg_catalog.pg_attribute a \
+             WHERE a.attrelid = ANY ({oids}) AND a.attnum > 0 AND NOT a.attisdropped \
+             ORDER BY a.attrelid, a.attnum"
+        ))
+        .await?;
+    types.learn(connection, &rows).await?;
+    let mut numbers = Numbers::with_capacity(rows.len());
+    for row in &rows {
+        let relation = oid(row, 0)?;
+        let Some(table) = tables.get_mut(&relation) else {
+            return Err(unexpected("columns of a table"));
+        };
+        let name = row.text(2)?;
+        let (type_oid, modifier) = (oid(row, 3)?, modifier(row, 4)?);
+        numbers.insert((relation, row.int(1)?), name.to_owned());
+        table.columns.push(Column {
+            name: name.to_owned(),
+            type_: types.column_type(type_oid, modifier)?,
+            type_oid,
+            modifier,
+            not_null: row.flag(5)?,
+            generated: row.flag(6)?,
+            selectable: row.flag(7)?,
+        });
+    }
+    Ok(numbers)
+}
+
+impl Types {
+    /// Asks for what these columns need and is not known yet, down to elements and bases.
+    async fn learn(&mut self, connection: &mut Connection, columns: &[Row]) -> Result<()> {
+        let mut new: Vec<u32> = Vec::new();
+        for row in columns {
+            let type_oid = oid(row, 3)?;
+            if !self.rows.contains_key(&type_oid) {
+                new.push(type_oid);
+            }
+        }
+        new.sort_unstable();
+        new.dedup();
+        if new.is_empty() {
+            return Ok(());
+        }
+        let list: Vec<String> = new.iter().map(u32::to_string).collect();
+        let rows = connection
+            .query(&format!(
+                "WITH RECURSIVE needed (oid) AS ( \
+                   SELECT pg_catalog.unnest('{{{}}}'::pg_catalog.oid[]) \
+                   UNION \
+                   SELECT CASE t.typtype WHEN 'd' THEN t.typbasetype ELSE t.typelem END \
+                   FROM needed JOIN pg_catalog.pg_type t ON t.oid = needed.oid \
+                   WHERE t.typtype = 'd' OR t.typcategory = 'A' AND t.typelem <> 0) \
+                 SELECT t.oid, n.nspname, t.typname, t.typtype, t.typcategory, t.typdelim, t.typtypmod, \
+                   CASE WHEN t.typtype <> 'd' AND t.typcategory = 'A' THEN t.typelem ELSE 0 END, \
+                   CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE 0 END \
+                 FROM needed JOIN pg_catalog.pg_type t ON t.oid = needed.oid \
+                   JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace",
+                list.join(",")
+            ))
+            .await?;
+        for row in &rows {
+            self.rows.insert(
+                oid(row, 0)?,
+                TypeRow {
+                    schema: row.text(1)?.to_owned(),
+                    name: row.text(2)?.to_owned(),
+                    kind: letter(row, 3)?,
+                    category: letter(row, 4)?,
+                    delimiter: letter(row, 5)?,
+                    modifier: modifier(row, 6)?,
+                    element: oid(row, 7)?,
+                    base: oid(row, 8)?,
+                },
+            );
+        }
+        if self.rows.contains_key(&MONEY) && new.iter().any(|oid| self.reaches_money(*oid)) {
+            let digits = connection.query(Locale::QUERY).await?;
+            let digits = digits.first().ok_or_else(|| unexpected("no money format"))?.int(0)?;
+            let digits = u8::try_from(digits).map_err(|e| unexpected("a money format").with_source(e))?;
+            self.locale = Locale { money_fraction_digits: digits };
+            self.made.clear();
+        }
+        Ok(())
+    }
+
+    fn reaches_money(&self, oid: u32) -> bool {
+        let mut oid = oid;
+        for _ in 0..DEEPEST {
+            match self.rows.get(&oid) {
+                _ if oid == MONEY => return true,
+                Some(row) => oid = row.element.max(row.base),
+                None => return false,
+            }
+        }
+        false
+    }
+
+    fn column_type(&mut self, oid: u32, modifier: i32) -> Result<ColumnType> {
+        if let Some(made) = self.made.get(&(oid, modifier)) {
+            return Ok(made.clone());
+        }
+        let made = ColumnType::of(&self.info(oid, DEEPEST)?, modifier, self.locale);
+        self.made.insert((oid, modifier), made.clone());
+        Ok(made)
+    }
+
+    fn info(&self, oid: u32, depth: usize) -> Result<TypeInfo> {
+        let row = self.rows.get(&oid).ok_or_else(|| unexpected("no type for a column"))?;
+        if depth == 0 {
+            return Err(unexpected("a type inside of itself"));
+        }
+        let inner = |oid: u32| match oid {
+            0 => Ok(None),
+            _ => self.info(oid, depth - 1).map(|info| Some(Box::new(info))),
+        };
+        Ok(TypeInfo {
+            oid,
+            schema: row.schema.clone(),
+            name: row.name.clone(),
+            kind: row.kind,
+            category: row.category,
+            delimiter: row.delimiter,
+            modifier: row.modifier,
+            element: inner(row.element)?,
+            base: inner(row.base)?,
+        })
+    }
+}
+
+fn letter(row: &Row, column: usize) -> Result<char, Error> {
+    row.text(column)?.chars().next().ok_or_else(|| unexpected("an empty mark"))
+}
+
+fn modifier(row: &Row, column: usize) -> Result<i32, Error> {
+    i32::try_from(row.int(column)?).map_err(|e| unexpected("a type modifier").with_source(e))
+}
