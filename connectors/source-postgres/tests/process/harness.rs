@@ -86,3 +86,10 @@ pub(crate) fn as_user(mut config: Value, user: &str) -> Value {
 pub(crate) fn create_user(user: &str, rights: &str) -> String {
     format!("CREATE ROLE {user} LOGIN PASSWORD 'pw-of-{user}' {rights};")
 }
+
+/// The first statement that a message tells to run, without its semicolon.
+pub(crate) fn statement(message: &str) -> String {
+    let (_, rest) = message.split_once(" Run ").unwrap_or_else(|| panic!("nothing to run: {message}"));
+    let (sql, _) = rest.split_once(';').unwrap_or_else(|| panic!("no end of the statement: {message}"));
+    sql.to_owned()
+}
