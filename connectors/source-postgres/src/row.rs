@@ -164,3 +164,6 @@ fn field<'a>(data: &mut &'a [u8]) -> Option<Option<&'a [u8]>> {
     *data = rest;
     Some(Some(value))
 }
+
+#[cfg(test)]
+mod tests;

@@ -411,4 +411,6 @@ fn malformed(column: &str, what: &str) -> Error {
 }
 
 #[cfg(test)]
+mod server_tests;
+#[cfg(test)]
 mod tests;

@@ -129,9 +129,17 @@ impl Endpoint {
         let session = startup::start(&mut wire, login, &self.parameters(purpose)).await?;
         let cancel =
             CancelToken { endpoint: Arc::new(self.clone()), channel, pid: session.pid, key: session.key };
+        // Such a database holds whatever bytes it was given. Asked for UTF-8, the server would end the
+        // whole statement at the first that is not; taken as they are, only their value is lost.
+        let any_bytes = session.parameters.get("server_encoding").is_some_and(|e| e == "SQL_ASCII");
+        let encoding = if any_bytes { "SQL_ASCII" } else { "UTF8" };
         let mut connection = Connection::new(wire, session, cancel);
-        if purpose == Purpose::Ordinary {
-            connection.execute(&self.settings()).await?;
+        match purpose {
+            Purpose::Ordinary => connection.execute(&self.settings(encoding)).await?,
+            Purpose::Replication if any_bytes => {
+                connection.execute("SET client_encoding = 'SQL_ASCII'").await?;
+            }
+            Purpose::Replication => {}
         }
         Ok(connection)
     }
@@ -156,12 +164,12 @@ impl Endpoint {
         parameters
     }
 
-    fn settings(&self) -> String {
+    fn settings(&self, encoding: &str) -> String {
         let mut sql = String::new();
         let own = self.params.current_schema.as_deref().map(|path| ("search_path", path));
         // client_encoding again: one that is set for the role would win over the start-up packet's
         // only in a pooler, which is where it would go unnoticed.
-        for (name, value) in SETTINGS.into_iter().chain([("client_encoding", "UTF8")]) {
+        for (name, value) in SETTINGS.into_iter().chain([("client_encoding", encoding)]) {
             sql.push_str(&format!("SET {name} = {};", crate::quote_literal(value)));
         }
         if let Some((name, path)) = own {

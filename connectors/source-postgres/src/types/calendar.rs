@@ -31,7 +31,7 @@ pub(super) fn civil(day: i32) -> (i64, u32, u32) {
     let (era, day) = (day.div_euclid(146_097), day.rem_euclid(146_097) as u32);
     let quarter = 4 * day + 3;
     let century = quarter / 146_097;
-    let in_century = quarter % 146_097 | 3;
+    let in_century = (quarter % 146_097) | 3;
     let year = in_century / 1_461;
     let in_year = in_century % 1_461 / 4;
     let month = (5 * in_year + 461) / 153;
@@ -119,9 +119,9 @@ fn clock(micros: u64) -> [u8; 15] {
 /// How much of [`clock`] is shown: no, three or six decimals as needed; six on the full minute.
 #[inline]
 fn shown(micros: u64) -> usize {
-    if micros % 1_000 != 0 || micros % 60_000_000 == 0 {
+    if !micros.is_multiple_of(1_000) || micros.is_multiple_of(60_000_000) {
         15
-    } else if micros % 1_000_000 != 0 {
+    } else if !micros.is_multiple_of(1_000_000) {
         12
     } else {
         8

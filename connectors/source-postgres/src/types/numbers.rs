@@ -73,12 +73,7 @@ pub(super) fn integer_text(out: &mut Vec<u8>, value: &[u8]) -> Outcome {
 
 /// Digits as JSON wants them before a point: at least one, no needless zero.
 fn canonical(digits: &[u8]) -> bool {
-    digits.iter().all(u8::is_ascii_digit)
-        && match digits {
-            [] => false,
-            [b'0', _, ..] => false,
-            _ => true,
-        }
+    digits.iter().all(u8::is_ascii_digit) && !matches!(digits, [] | [b'0', _, ..])
 }
 
 #[inline]

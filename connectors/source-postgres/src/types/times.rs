@@ -90,7 +90,7 @@ fn write_timetz(out: &mut Vec<u8>, micros: i64, east: i32) -> Outcome {
     out.extend_from_slice(&PAIRS[seconds / 3_600]);
     out.push(b':');
     out.extend_from_slice(&PAIRS[seconds / 60 % 60]);
-    if seconds % 60 != 0 {
+    if !seconds.is_multiple_of(60) {
         out.push(b':');
         out.extend_from_slice(&PAIRS[seconds % 60]);
     }
