@@ -318,5 +318,6 @@ pub(crate) async fn read<S: ChangeSource>(
             errors.push(error);
         }
     }
+    source.finish().await;
     report(errors, out)
 }

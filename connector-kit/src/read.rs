@@ -90,6 +90,7 @@ pub(crate) async fn read<S: Source>(
             Err(error) => errors.push(error),
         }
     }
+    source.finish().await;
     report(errors, out)
 }
 

@@ -80,6 +80,12 @@ pub trait Source: Connector {
         resume: Option<Self::Cursor>,
         out: &mut StreamEmitter<Self::Cursor>,
     ) -> impl Future<Output = Result<()>> + Send;
+
+    /// Called once after the last stream, also when streams failed: the place to log what the
+    /// run cost the system it read from.
+    fn finish(&self) -> impl Future<Output = ()> + Send {
+        async {}
+    }
 }
 
 /// A source whose streams can share one position, such as a place in a change log. Its main is

@@ -4,15 +4,26 @@
 #[cfg(feature = "bench")]
 #[doc(hidden)]
 pub mod bench;
+mod blocks;
 mod changes;
 mod check;
 mod config;
+mod cursor;
 mod discover;
+mod first_read;
+mod meter;
+mod ranges;
+mod read;
 mod row;
+mod selection;
 mod slots;
+mod snapshot;
 mod source;
+mod state;
 mod tables;
+mod together;
 mod types;
+mod xmin;
 
 /// The program.
 #[must_use]

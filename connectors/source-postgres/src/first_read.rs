@@ -1,0 +1,75 @@
+//! The first read of a table whose changes come from the log afterwards.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use connector_kit::protocol::SyncMode;
+use connector_kit::{Result, SelectedStream, StreamOutput, write_timestamp};
+use postgres_kit::Connection;
+
+use crate::blocks::{Nothing, TableRead, Then};
+use crate::read::{Run, named};
+use crate::selection::Selection;
+use crate::snapshot::View;
+use crate::state::{Blocks, Cursor, Named, Streaming, TableSnapshot};
+use crate::tables::{RelationKind, Table};
+
+/// What the log has to know about the rows read here.
+struct ThenStreaming {
+    row_lsn: u64,
+    columns: Vec<String>,
+}
+
+impl Then for ThenStreaming {
+    async fn then(&self, _: &mut Connection, view: &View) -> Result<(TableSnapshot, Option<Cursor>)> {
+        let snapshot = TableSnapshot { row_lsn: self.row_lsn, ..view.snapshot.clone() };
+        let streaming = Streaming { snapshot: Some(snapshot.clone()), columns: self.columns.clone() };
+        Ok((snapshot, Some(Cursor::Streaming(streaming))))
+    }
+}
+
+/// Reads a table whole and says the state that its changes go on from: [`Cursor::Streaming`] with
+/// the first view of the table, in which `row_lsn` is the `_ab_cdc_lsn` of its rows; [`Cursor::Done`] for a
+/// stream in full refresh. `row_lsn` must not be greater than that of any change that the log will bring.
+///
+/// With `resume` it goes on where an earlier run stopped, with that run's view and `row_lsn`: changes that
+/// only the later rows have seen then come from the log once more, in order, and end at the same values.
+pub(crate) async fn first_read<O: StreamOutput<Named>>(
+    run: &Run<'_>,
+    table: &Table,
+    stream: &SelectedStream,
+    resume: Option<Blocks>,
+    row_lsn: u64,
+    out: &mut O,
+) -> Result<Cursor> {
+    let row_lsn = resume.as_ref().and_then(|b| b.snapshot.as_ref()).map_or(row_lsn, |s| s.row_lsn);
+    let selection = Selection::of(table, stream).with_changes(stream, row_lsn, &now());
+    let read = TableRead {
+        endpoint: run.endpoint,
+        meter: run.meter,
+        table,
+        selection: &selection,
+        connections: run.connections,
+        // The log brings rows of inheriting tables under their own names.
+        only: table.kind == RelationKind::Table,
+        destination: stream.destination_sync_mode,
+    };
+    let end = if stream.sync_mode == SyncMode::FullRefresh {
+        read.run(resume.filter(|b| b.then.is_none()), &Nothing, out).await?;
+        Cursor::Done
+    } else {
+        let columns = selection.fields.iter().map(|f| f.name.clone()).collect();
+        let resume = resume.filter(|b| matches!(b.then.as_deref(), Some(Cursor::Streaming(_))));
+        let then = read.run(resume, &ThenStreaming { row_lsn, columns }, out).await?;
+        then.unwrap_or(Cursor::Done)
+    };
+    out.checkpoint(&named(table, end.clone()))?;
+    Ok(end)
+}
+
+/// The present, as an ISO 8601 instant.
+fn now() -> String {
+    let micros = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_micros());
+    let mut text = Vec::new();
+    write_timestamp(&mut text, i64::try_from(micros).unwrap_or(i64::MAX), true);
+    String::from_utf8(text).unwrap_or_default()
+}
