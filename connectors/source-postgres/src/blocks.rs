@@ -90,8 +90,7 @@ impl TableRead<'_> {
                 Err(error) => error,
             };
             // Under a new view the rows of a range begun would come again; an overwrite would keep both.
-            let repeatable =
-                self.destination != DestinationSyncMode::Overwrite || out.records() == began_at;
+            let repeatable = self.destination != DestinationSyncMode::Overwrite || out.records() == began_at;
             failures += 1;
             if error.kind() != ErrorKind::Transient || !repeatable || failures >= backoff.tries {
                 return Err(error);
@@ -152,12 +151,7 @@ impl TableRead<'_> {
     }
 
     /// A state of another file, or one too old, says nothing about this file's blocks.
-    fn forget_if_moved(
-        &self,
-        progress: &mut Option<Blocks>,
-        view: &View,
-        restarts: &mut u32,
-    ) -> Result<()> {
+    fn forget_if_moved(&self, progress: &mut Option<Blocks>, view: &View, restarts: &mut u32) -> Result<()> {
         let Some(blocks) = progress else { return Ok(()) };
         let table = self.table.descriptor();
         let oldest = blocks.snapshot.as_ref().and_then(TableSnapshot::bounds).map(|(xmin, _)| xmin);
@@ -251,8 +245,7 @@ impl TableRead<'_> {
             sql = format!("{sql} WHERE {}", conditions.join(" AND "));
         }
         connection.copy_out(&format!("COPY ({sql}) TO STDOUT (FORMAT binary)")).await?;
-        let mut decoder =
-            CopyDecoder::new(self.table.descriptor().to_string(), 0, self.selection.decoded());
+        let mut decoder = CopyDecoder::new(self.table.descriptor().to_string(), 0, self.selection.decoded());
         loop {
             {
                 let mut guard = lock(shared);

@@ -65,7 +65,9 @@ impl CursorColumn {
         let Order::Timestamp { utc } = self.order() else { return server.to_owned() };
         let mut text = server.to_owned();
         // "2024-01-02 03:04:05.6+00 BC": the first space stands between digits.
-        if let Some(space) = text.find(' ').filter(|at| text.as_bytes().get(at + 1).is_some_and(u8::is_ascii_digit)) {
+        if let Some(space) =
+            text.find(' ').filter(|at| text.as_bytes().get(at + 1).is_some_and(u8::is_ascii_digit))
+        {
             text.replace_range(space..=space, "T");
         }
         if utc && let Some(at) = text.find("+00") {
@@ -83,7 +85,11 @@ pub(crate) struct ThenValue<'a> {
 }
 
 impl Then for ThenValue<'_> {
-    async fn then(&self, connection: &mut Connection, view: &View) -> Result<(TableSnapshot, Option<Cursor>)> {
+    async fn then(
+        &self,
+        connection: &mut Connection,
+        view: &View,
+    ) -> Result<(TableSnapshot, Option<Cursor>)> {
         let value = greatest(connection, self.read, self.column, None).await?;
         let count = count(connection, self.read, self.column, value.as_deref()).await?;
         let cursor = ValueCursor {
@@ -215,7 +221,8 @@ impl<O: StreamOutput<Named>> Reader<'_, O> {
                     self.copy(&format!("{column} <= {value} AND {column} >= {least} AND {since}")).await?;
                 }
                 Order::Date => {
-                    self.copy(&format!("{column} <= {value} AND {column} >= {value}::date - 1 AND {since}")).await?;
+                    self.copy(&format!("{column} <= {value} AND {column} >= {value}::date - 1 AND {since}"))
+                        .await?;
                 }
                 // Such values come from sequences and counters: a row can only be late if its
                 // transaction was open, and then no window says how far.
@@ -260,7 +267,8 @@ impl<O: StreamOutput<Named>> Reader<'_, O> {
         let condition = match &from.value {
             None => format!("{column} IS NOT NULL"),
             Some(value) => {
-                let operator = if exact || self.boundary_is_unchanged(from, value).await? { ">" } else { ">=" };
+                let operator =
+                    if exact || self.boundary_is_unchanged(from, value).await? { ">" } else { ">=" };
                 format!("{column} {operator} {}", quote_literal(value))
             }
         };
@@ -343,8 +351,9 @@ impl<O: StreamOutput<Named>> Reader<'_, O> {
 }
 
 fn utf8(value: &[u8]) -> Result<String> {
-    String::from_utf8(value.to_vec())
-        .map_err(|e| Error::config("The cursor column holds bytes that are no UTF-8; choose another.").with_source(e))
+    String::from_utf8(value.to_vec()).map_err(|e| {
+        Error::config("The cursor column holds bytes that are no UTF-8; choose another.").with_source(e)
+    })
 }
 
 /// `COPY (SELECT leading, the selection FROM the table WHERE condition …)`.

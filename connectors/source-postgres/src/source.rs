@@ -7,7 +7,7 @@ use postgres_kit::{Endpoint, Purpose};
 use tokio::sync::OnceCell;
 
 use crate::check;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::discover;
 use crate::meter::Meter;
 use crate::read::{Method, Run, read_stream};
@@ -40,7 +40,7 @@ impl SourcePostgres {
             let mut connection = self.endpoint.connect(Purpose::Ordinary).await?;
             let _open = self.meter.opened();
             let publication = self.config.cdc().map(|cdc| cdc.publication.as_str());
-            tables::tables(&mut connection, &self.config.schemas, publication).await
+            tables::tables(&mut connection, &self.config.schemas(), publication).await
         };
         self.tables.get_or_try_init(|| ask).await.map(Vec::as_slice)
     }
@@ -50,6 +50,10 @@ impl Connector for SourcePostgres {
     type Config = Config;
     const NAME: &'static str = "source-postgres";
     const VERSION: &'static str = env!("CARGO_PKG_VERSION");
+
+    fn adapt(config: &mut serde_json::Value) {
+        config::adapt(config);
+    }
 
     async fn connect(config: Config, _: &Context) -> Result<Self> {
         config.validate()?;

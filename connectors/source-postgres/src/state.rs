@@ -283,11 +283,20 @@ mod tests {
     #[test]
     fn states_of_version_2_are_read() {
         assert_eq!(
-            read(r#"{"version":2,"state_type":"cursor_based","stream_name":"t","stream_namespace":"s","cursor_field":["id"],"cursor":"41","cursor_record_count":3}"#),
-            Cursor::Value(ValueCursor { field: "id".into(), value: Some("41".into()), count: Some(3), snapshot: None })
+            read(
+                r#"{"version":2,"state_type":"cursor_based","stream_name":"t","stream_namespace":"s","cursor_field":["id"],"cursor":"41","cursor_record_count":3}"#
+            ),
+            Cursor::Value(ValueCursor {
+                field: "id".into(),
+                value: Some("41".into()),
+                count: Some(3),
+                snapshot: None
+            })
         );
         assert_eq!(
-            read(r#"{"version":2,"state_type":"ctid","ctid":"(123,4)","incremental_state":{"state_type":"xmin","num_wraparound":1,"xmin_xid_value":7,"xmin_raw_value":4294967303},"relation_filenode":16384}"#),
+            read(
+                r#"{"version":2,"state_type":"ctid","ctid":"(123,4)","incremental_state":{"state_type":"xmin","num_wraparound":1,"xmin_xid_value":7,"xmin_raw_value":4294967303},"relation_filenode":16384}"#
+            ),
             Cursor::Blocks(Blocks {
                 tid: (123, 4),
                 filenode: Some(16384),
@@ -304,15 +313,32 @@ mod tests {
     #[test]
     fn states_of_version_3_are_read() {
         let value = |value: &str| {
-            Cursor::Value(ValueCursor { field: "id".into(), value: Some(value.into()), ..ValueCursor::default() })
+            Cursor::Value(ValueCursor {
+                field: "id".into(),
+                value: Some(value.into()),
+                ..ValueCursor::default()
+            })
         };
         let exact = "12345678901234567";
-        assert_eq!(read(&format!(r#"{{"version":3,"state_type":"cursor_based","cursors":{{"id":{exact}}}}}"#)), value(exact));
         assert_eq!(
-            read(r#"{"version":3,"state_type":"ctid_based","ctid":"(0,0)","cursors":{"id":"a"},"relation_filenode":1}"#),
-            Cursor::Blocks(Blocks { tid: (0, 0), filenode: Some(1), snapshot: None, then: Some(Box::new(value("a"))) })
+            read(&format!(r#"{{"version":3,"state_type":"cursor_based","cursors":{{"id":{exact}}}}}"#)),
+            value(exact)
         );
-        assert_eq!(read(r#"{"version":3,"state_type":"xmin_based","xmin":9}"#), Cursor::Xmin(XminCursor { xmin: 9 }));
+        assert_eq!(
+            read(
+                r#"{"version":3,"state_type":"ctid_based","ctid":"(0,0)","cursors":{"id":"a"},"relation_filenode":1}"#
+            ),
+            Cursor::Blocks(Blocks {
+                tid: (0, 0),
+                filenode: Some(1),
+                snapshot: None,
+                then: Some(Box::new(value("a")))
+            })
+        );
+        assert_eq!(
+            read(r#"{"version":3,"state_type":"xmin_based","xmin":9}"#),
+            Cursor::Xmin(XminCursor { xmin: 9 })
+        );
     }
 
     #[test]
@@ -349,7 +375,10 @@ mod tests {
             let text = serde_json::to_string(&named(cursor.clone())).unwrap();
             assert_eq!(read(&text), cursor, "{text}");
         }
-        assert_eq!(serde_json::to_string(&named(Cursor::Done)).unwrap(), r#"{"__ab_full_refresh_sync_complete":true}"#);
+        assert_eq!(
+            serde_json::to_string(&named(Cursor::Done)).unwrap(),
+            r#"{"__ab_full_refresh_sync_complete":true}"#
+        );
     }
 
     #[test]
