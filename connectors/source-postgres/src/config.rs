@@ -45,8 +45,10 @@ pub(crate) struct Config {
     #[serde(default)]
     pub(crate) entra_service_principal_auth: bool,
     /// The tenant of the service principal.
+    #[expect(dead_code, reason = "see entra_service_principal_auth")]
     pub(crate) entra_tenant_id: Option<String>,
     /// The client id of the service principal.
+    #[expect(dead_code, reason = "see entra_service_principal_auth")]
     pub(crate) entra_client_id: Option<String>,
     /// Whether to reach the server through an SSH server, and how to log in there.
     #[schemars(title = "SSH Tunnel Method")]

@@ -76,6 +76,8 @@ pub(crate) struct Table {
     pub(crate) published: Option<Published>,
     /// Whether the user may read anything of it.
     pub(crate) selectable: bool,
+    /// Whether the user may read all of it.
+    wholly_selectable: bool,
     /// Whether the user may use its schema.
     pub(crate) schema_usable: bool,
     /// Whether other tables inherit from it: their rows are in it when it is selected from.
@@ -150,6 +152,7 @@ fn relations_query(wanted: Wanted<'_>) -> String {
            c.relpages, c.reltuples, c.relhassubclass, c.relispartition, \
            COALESCE(pg_catalog.has_schema_privilege(n.oid, 'USAGE'), false), \
            COALESCE(pg_catalog.has_any_column_privilege(c.oid, 'SELECT'), false), \
+           COALESCE(pg_catalog.has_table_privilege(c.oid, 'SELECT'), false), \
            c.relrowsecurity AND pg_catalog.row_security_active(c.oid) \
          FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
          WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND c.relpersistence <> 't' \
@@ -196,7 +199,8 @@ fn table(row: &Row) -> Result<Table> {
         schema_usable,
         has_children: kind == RelationKind::Table && row.flag(8)?,
         is_partition: row.flag(9)?,
-        row_security: row.flag(12)?,
+        row_security: row.flag(13)?,
+        wholly_selectable: schema_usable && row.flag(12)?,
     })
 }
 

@@ -1,6 +1,6 @@
 //! Columns and their types.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use connector_kit::{Error, Result};
 use postgres_kit::{Connection, Row};
@@ -45,14 +45,14 @@ pub(super) async fn add(
 ) -> Result<Numbers> {
     let rows = connection
         .query(&format!(
-            "SELECT a.attrelid, a.attnum, a.attname, a.atttypid, a.atttypmod, a.attnotnull, a.attgenerated <> '', \
-               COALESCE(pg_catalog.has_column_privilege(a.attrelid, a.attnum, 'SELECT'), false) \
+            "SELECT a.attrelid, a.attnum, a.attname, a.atttypid, a.atttypmod, a.attnotnull, a.attgenerated <> '' \
              FROM pg_catalog.pg_attribute a \
              WHERE a.attrelid = ANY ({oids}) AND a.attnum > 0 AND NOT a.attisdropped \
              ORDER BY a.attrelid, a.attnum"
         ))
         .await?;
     types.learn(connection, &rows).await?;
+    let granted = granted_one_by_one(connection, tables).await?;
     let mut numbers = Numbers::with_capacity(rows.len());
     for row in &rows {
         let relation = oid(row, 0)?;
@@ -61,7 +61,9 @@ pub(super) async fn add(
         };
         let name = row.text(2)?;
         let (type_oid, modifier) = (oid(row, 3)?, modifier(row, 4)?);
-        numbers.insert((relation, row.int(1)?), name.to_owned());
+        let number = row.int(1)?;
+        let selectable = table.wholly_selectable || granted.contains(&(relation, number));
+        numbers.insert((relation, number), name.to_owned());
         table.columns.push(Column {
             name: name.to_owned(),
             type_: types.column_type(type_oid, modifier)?,
@@ -69,10 +71,32 @@ pub(super) async fn add(
             modifier,
             not_null: row.flag(5)?,
             generated: row.flag(6)?,
-            selectable: row.flag(7)?,
+            selectable,
         });
     }
     Ok(numbers)
+}
+
+/// The columns that the user may read of tables of which she may not read all. Asking for
+/// each column of the others as well would take longer than everything else.
+async fn granted_one_by_one(
+    connection: &mut Connection,
+    tables: &HashMap<u32, &mut Table>,
+) -> Result<HashSet<(u32, i64)>> {
+    let partly = tables.values().filter(|t| t.selectable && !t.wholly_selectable);
+    let oids: Vec<String> = partly.map(|t| t.oid.to_string()).collect();
+    if oids.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let rows = connection
+        .query(&format!(
+            "SELECT attrelid, attnum FROM pg_catalog.pg_attribute \
+             WHERE attrelid = ANY ('{{{}}}'::pg_catalog.oid[]) AND attnum > 0 AND NOT attisdropped \
+               AND pg_catalog.has_column_privilege(attrelid, attnum, 'SELECT')",
+            oids.join(",")
+        ))
+        .await?;
+    rows.iter().map(|row| Ok((oid(row, 0)?, row.int(1)?))).collect()
 }
 
 impl Types {
