@@ -220,3 +220,107 @@ fn unsupported(what: &str) -> Error {
         "The server asks for authentication by {what}, which is not supported; let its pg_hba.conf ask for scram-sha-256."
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Login, Privacy, start};
+    use crate::wire::Wire;
+    use connector_kit::{ErrorKind, Result, Secret};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+
+    /// A server's part of a log-in, by hand.
+    struct Server(DuplexStream);
+
+    impl Server {
+        async fn ask(&mut self, kind: u32, more: &[u8]) {
+            let mut message = vec![b'R'];
+            message.extend((more.len() as u32 + 8).to_be_bytes());
+            message.extend(kind.to_be_bytes());
+            message.extend(more);
+            self.0.write_all(&message).await.unwrap();
+        }
+
+        /// What the client says; nothing once it has hung up.
+        async fn hear(&mut self) -> Option<Vec<u8>> {
+            assert_eq!(self.0.read_u8().await.ok()?, b'p');
+            let mut body = vec![0; self.0.read_u32().await.unwrap() as usize - 4];
+            self.0.read_exact(&mut body).await.unwrap();
+            Some(body)
+        }
+    }
+
+    fn log_in(privacy: Privacy, serve: impl AsyncFnOnce(Server)) -> Result<()> {
+        let (mut server, client) = duplex(1 << 16);
+        let password = Secret::from("pencil".to_owned());
+        let login = Login { user: "user", password: Some(&password), privacy, binding: None };
+        let log_in = async {
+            let mut wire = Wire::new(Box::new(client), "server:1".into(), None);
+            start(&mut wire, login, &[("user", "user")]).await.map(drop)
+        };
+        let serve = async {
+            let length = server.read_u32().await.unwrap();
+            server.read_exact(&mut vec![0; length as usize - 4]).await.unwrap();
+            serve(Server(server)).await;
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async { tokio::join!(log_in, serve).0 })
+    }
+
+    #[test]
+    fn a_password_goes_in_clear_text_only_where_nobody_listens_or_the_user_said_so() {
+        for (privacy, sent) in [(Privacy::Private, true), (Privacy::Waived, true), (Privacy::Open, false)] {
+            let mut heard = None;
+            let result = log_in(privacy, async |mut server| {
+                server.ask(3, b"").await;
+                heard = server.hear().await;
+            });
+            assert_eq!(heard.is_some(), sent, "{privacy:?}");
+            let error = result.unwrap_err();
+            assert_eq!(error.message().contains("`ssl_mode` to disable"), !sent, "{error}");
+        }
+    }
+
+    #[test]
+    fn a_server_that_does_not_prove_itself_gets_no_further() {
+        let challenge = async |server: &mut Server, rounds: &str| {
+            server.ask(10, b"SCRAM-SHA-256\0\0").await;
+            let hello = server.hear().await.unwrap();
+            let hello = String::from_utf8(hello).unwrap();
+            let nonce = &hello[hello.find("r=").unwrap()..];
+            server.ask(11, format!("{nonce}more,s=QSXCR+Q6sek8bf92,i={rounds}").as_bytes()).await;
+        };
+        let error = log_in(Privacy::Private, async |mut server| {
+            challenge(&mut server, "4096").await;
+            server.hear().await.unwrap();
+            server.ask(0, b"").await;
+            assert_eq!(server.hear().await, None);
+        });
+        assert_eq!(
+            error.unwrap_err().causes().unwrap(),
+            "protocol violation: authentication request 0 out of turn"
+        );
+        let error = log_in(Privacy::Private, async |mut server| {
+            challenge(&mut server, "4096").await;
+            server.hear().await.unwrap();
+            server.ask(12, b"v=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=").await;
+            assert_eq!(server.hear().await, None);
+        });
+        let error = error.unwrap_err();
+        assert!(error.kind() == ErrorKind::Config && error.message().contains("prove"), "{error}");
+        // So many rounds would keep us busy for hours.
+        let error = log_in(Privacy::Private, async |mut server| {
+            challenge(&mut server, "4000000000").await;
+            assert_eq!(server.hear().await, None);
+        });
+        assert!(error.unwrap_err().message().contains("protocol"));
+        for wrong in ["r=other,s=QSXCR+Q6sek8bf92,i=4096", "", "r=", "\u{fffd}"] {
+            let error = log_in(Privacy::Private, async |mut server| {
+                server.ask(10, b"SCRAM-SHA-256\0\0").await;
+                server.hear().await.unwrap();
+                server.ask(11, wrong.as_bytes()).await;
+                assert_eq!(server.hear().await, None);
+            });
+            assert!(error.unwrap_err().message().contains("protocol"), "{wrong}");
+        }
+    }
+}

@@ -219,3 +219,94 @@ impl Wire {
 fn is_known(tag: u8) -> bool {
     b"RKSNAEZCDTdcHGWI123nstVv".contains(&tag)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{INPUT, KEPT, ROW_CAP, Wire};
+    use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
+
+    fn pair() -> (DuplexStream, Wire) {
+        let (server, client) = duplex(64 << 10);
+        let mut wire = Wire::new(Box::new(client), "server:1".into(), None);
+        wire.trust();
+        (server, wire)
+    }
+
+    fn run<T>(test: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(test)
+    }
+
+    #[test]
+    fn the_buffer_grows_by_what_has_come_and_not_by_what_is_announced() {
+        run(async {
+            let (mut server, mut wire) = pair();
+            server.write_all(b"d").await.unwrap();
+            server.write_all(&(ROW_CAP as u32).to_be_bytes()).await.unwrap();
+            let mut received = 5;
+            while received < 3 << 20 {
+                server.write_all(&[0; 32 << 10]).await.unwrap();
+                wire.fill().await.unwrap();
+                assert!(wire.take_copy_data().is_none() && wire.next().unwrap().is_none());
+                received += 32 << 10;
+                assert!(wire.input.len() <= INPUT.max(2 * received));
+            }
+            drop(server);
+            while wire.fill().await.is_ok() {}
+            assert!(wire.input.len() <= 8 << 20);
+        });
+    }
+
+    #[test]
+    fn the_buffer_shrinks_after_a_giant_and_nothing_around_it_is_lost() {
+        run(async {
+            let (mut server, mut wire) = pair();
+            let message =
+                |n: usize, byte: u8| [&b"d"[..], &(n as u32 + 4).to_be_bytes(), &vec![byte; n]].concat();
+            let sizes = [3, 0, 5 << 20, 1, 300_000, 70_000, 2, 2 << 20, 9, 262_139, 262_140, 4];
+            let words: Vec<u8> = sizes.iter().zip(1_u8..).flat_map(|(n, byte)| message(*n, byte)).collect();
+            let talk = async {
+                server.write_all(&words).await.unwrap();
+                // As long as this is open the client waits.
+                server
+            };
+            let listen = async {
+                let (mut largest, mut got) = (0, 0);
+                while got < sizes.len() {
+                    let Some(data) = wire.take_copy_data() else {
+                        assert!(wire.next().unwrap().is_none());
+                        wire.fill().await.unwrap();
+                        largest = largest.max(wire.input.len());
+                        continue;
+                    };
+                    let data = wire.body(data);
+                    assert!(data.len() == sizes[got] && data.iter().all(|b| usize::from(*b) == got + 1));
+                    got += 1;
+                }
+                assert!(largest > 5 << 20);
+                assert!(wire.input.len() <= KEPT);
+            };
+            tokio::join!(talk, listen);
+        });
+    }
+
+    #[test]
+    fn a_buffer_full_of_messages_waits_to_be_emptied() {
+        run(async {
+            let (server, mut wire) = pair();
+            let feed = async {
+                let mut server = server;
+                // More than there is room for; it ends when the client does.
+                let _ = server.write_all(&b"d\0\0\0\x09hello".repeat(100_000)).await;
+            };
+            let look = async {
+                for _ in 0..1000 {
+                    wire.fill().await.unwrap();
+                }
+                assert_eq!((wire.start, wire.end, wire.input.len()), (0, INPUT, INPUT));
+                assert!(wire.take_copy_data().is_some());
+                drop(wire);
+            };
+            tokio::join!(feed, look);
+        });
+    }
+}
