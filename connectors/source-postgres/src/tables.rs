@@ -2,6 +2,7 @@
 //! publication holds of them. The number of queries does not grow with the number of tables,
 //! except that columns come for some thousands of tables at a time.
 
+mod access;
 mod columns;
 mod indexes;
 mod published;
@@ -13,6 +14,7 @@ use postgres_kit::{Connection, Row, quote_identifier, quote_literal};
 
 use crate::types::ColumnType;
 
+pub(crate) use access::absent;
 pub(crate) use published::{Publication, Published, publication};
 
 /// What can be read like a table.
