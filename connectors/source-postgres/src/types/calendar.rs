@@ -1,8 +1,8 @@
 //! Dates and times as text, from days and microseconds, by tables and without a formatter.
 
-/// `00` to `99`.
-pub(super) const PAIRS: [[u8; 2]; 100] = {
-    let mut pairs = [[0; 2]; 100];
+/// `00` to `99`; and more, so that an index of seven bits needs no check.
+pub(super) const PAIRS: [[u8; 2]; 128] = {
+    let mut pairs = [[0; 2]; 128];
     let mut n = 0;
     while n < 100 {
         pairs[n] = [b'0' + (n / 10) as u8, b'0' + (n % 10) as u8];
@@ -18,27 +18,31 @@ const FROM_MARCH_0000: i64 = 730_425;
 
 #[inline]
 fn put(text: &mut [u8], at: usize, n: u32) {
-    text[at..at + 2].copy_from_slice(&PAIRS[(n % 100) as usize]);
+    text[at..at + 2].copy_from_slice(&PAIRS[(n & 127) as usize]);
 }
 
-/// Year, month and day of a day counted from 2000-01-01, in the proleptic Gregorian
-/// calendar. Years begin in March here, so that the leap day is the last of its year and the
-/// lengths of the months follow a line: 153 days are five of them.
-#[inline]
+/// Year, month and day of a day counted from 2000-01-01, in the proleptic Gregorian calendar.
 pub(super) fn civil(day: i32) -> (i64, u32, u32) {
     let day = i64::from(day) + FROM_MARCH_0000;
-    // A multiple of 400 years makes any day of the server's range positive.
-    let (era, day) = (day.div_euclid(146_097), day.rem_euclid(146_097) as u32);
+    let (year, month, in_month) = civil_of(day.rem_euclid(DAYS_OF_400_YEARS) as u32);
+    (day.div_euclid(DAYS_OF_400_YEARS) * 400 + i64::from(year), month, in_month)
+}
+
+const DAYS_OF_400_YEARS: i64 = 146_097;
+
+/// The same of a day counted from 0000-03-01. Years begin in March here, so that the leap day
+/// is the last of its year and the lengths of the months follow a line: 2141/65536 months a
+/// day, from which month and day fall out of one product.
+#[inline]
+fn civil_of(day: u32) -> (u32, u32, u32) {
     let quarter = 4 * day + 3;
     let century = quarter / 146_097;
     let in_century = (quarter % 146_097) | 3;
-    let year = in_century / 1_461;
+    let year = 100 * century + in_century / 1_461;
     let in_year = in_century % 1_461 / 4;
-    let month = (5 * in_year + 461) / 153;
-    let first = (153 * month - 457) / 5;
-    let day = in_year + 1 - first;
-    let year = era * 400 + i64::from(100 * century + year);
-    if month > 12 { (year + 1, month - 12, day) } else { (year, month, day) }
+    let line = 2_141 * in_year + 197_913;
+    let (month, in_month) = (line >> 16, (line & 0xFFFF) / 2_141 + 1);
+    if month > 12 { (year + 1, month - 12, in_month) } else { (year, month, in_month) }
 }
 
 /// The day, counted from 2000-01-01; `None` when there is none, or it is beyond the server's.
@@ -55,18 +59,21 @@ pub(super) fn day_of(year: i64, month: u32, day: u32) -> Option<i32> {
     i32::try_from(year * 365 + leaps + in_year - FROM_MARCH_0000).ok()
 }
 
-/// `2024-02-29`, and whether that is all: years before Christ or beyond 9999 are not.
+/// `2024-02-29`; `None` for years before Christ or beyond 9999, which are not of this length.
 #[inline]
 fn ordinary(day: i32) -> Option<[u8; 10]> {
-    let (year, month, day) = civil(day);
-    if !(1..=9_999).contains(&year) {
+    /// 0001-01-01 to 9999-12-31.
+    const DAYS: std::ops::RangeInclusive<i64> = 306..=3_652_364;
+    let day = i64::from(day) + FROM_MARCH_0000;
+    if !DAYS.contains(&day) {
         return None;
     }
+    let (year, month, in_month) = civil_of(day as u32);
     let mut text = *b"0000-00-00";
-    put(&mut text, 0, year as u32 / 100);
-    put(&mut text, 2, year as u32);
+    put(&mut text, 0, year / 100);
+    put(&mut text, 2, year % 100);
     put(&mut text, 5, month);
-    put(&mut text, 8, day);
+    put(&mut text, 8, in_month);
     Some(text)
 }
 
@@ -111,8 +118,8 @@ fn clock(micros: u64) -> [u8; 15] {
     put(&mut text, 3, seconds / 60 % 60);
     put(&mut text, 6, seconds % 60);
     put(&mut text, 9, fraction / 10_000);
-    put(&mut text, 11, fraction / 100);
-    put(&mut text, 13, fraction);
+    put(&mut text, 11, fraction / 100 % 100);
+    put(&mut text, 13, fraction % 100);
     text
 }
 

@@ -51,6 +51,19 @@ proptest! {
     }
 
     #[test]
+    fn days_between_the_eras_are_the_usual_ones(day in -730_500..-730_000_i32) {
+        let written = agrees(
+            |out| times::date(out, &day.to_be_bytes()),
+            |out| {
+                let (year, month, in_month) = civil(day);
+                let (year, era) = if year <= 0 { (1 - year, " BC") } else { (year, "") };
+                times::date_text(out, format!("{year:04}-{month:02}-{in_month:02}{era}").as_bytes())
+            },
+        );
+        assert_eq!(written.contains("BC"), day < -730_119);
+    }
+
+    #[test]
     fn days_and_dates_are_inverse(day in -2_451_545_i32..2_145_031_948) {
         let (year, month, in_month) = civil(day);
         assert_eq!(day_of(year, month, in_month), Some(day));
