@@ -10,19 +10,24 @@ use crate::blocks::{Nothing, TableRead, Then};
 use crate::read::{Run, named};
 use crate::selection::Selection;
 use crate::snapshot::View;
-use crate::state::{Blocks, Cursor, Named, Streaming, TableSnapshot};
+use crate::state::{Blocks, Cursor, Named, SeenColumn, Streaming, TableSnapshot};
 use crate::tables::{RelationKind, Table};
 
 /// What the log has to know about the rows read here.
 struct ThenStreaming {
     row_lsn: u64,
-    columns: Vec<String>,
+    columns: Vec<SeenColumn>,
+    last_column: i16,
 }
 
 impl Then for ThenStreaming {
     async fn then(&self, _: &mut Connection, view: &View) -> Result<(TableSnapshot, Option<Cursor>)> {
         let snapshot = TableSnapshot { row_lsn: self.row_lsn, ..view.snapshot.clone() };
-        let streaming = Streaming { snapshot: Some(snapshot.clone()), columns: self.columns.clone() };
+        let streaming = Streaming {
+            snapshot: Some(snapshot.clone()),
+            columns: self.columns.clone(),
+            last_column: self.last_column,
+        };
         Ok((snapshot, Some(Cursor::Streaming(streaming))))
     }
 }
@@ -57,13 +62,26 @@ pub(crate) async fn first_read<O: StreamOutput<Named>>(
         read.run(resume.filter(|b| b.then.is_none()), &Nothing, out).await?;
         Cursor::Done
     } else {
-        let columns = selection.fields.iter().map(|f| f.name.clone()).collect();
+        let columns = seen_columns(table, stream);
         let resume = resume.filter(|b| matches!(b.then.as_deref(), Some(Cursor::Streaming(_))));
-        let then = read.run(resume, &ThenStreaming { row_lsn, columns }, out).await?;
+        let then = read
+            .run(resume, &ThenStreaming { row_lsn, columns, last_column: last_column(table) }, out)
+            .await?;
         then.unwrap_or(Cursor::Done)
     };
     out.checkpoint(&named(table, end.clone()))?;
     Ok(end)
+}
+
+/// The columns of a table that a stream reads, for its state.
+pub(crate) fn seen_columns(table: &Table, stream: &SelectedStream) -> Vec<SeenColumn> {
+    let read = table.columns.iter().filter(|c| stream.column(&c.name).is_some());
+    read.map(|c| SeenColumn { name: c.name.clone(), number: c.number, type_oid: c.type_oid }).collect()
+}
+
+/// The number up to which columns were there.
+pub(crate) fn last_column(table: &Table) -> i16 {
+    table.columns.iter().map(|c| c.number).max().unwrap_or(0)
 }
 
 /// The present, as an ISO 8601 instant.

@@ -28,5 +28,5 @@ mod xmin;
 /// The program.
 #[must_use]
 pub fn main() -> std::process::ExitCode {
-    connector_kit::source_main::<source::SourcePostgres>()
+    connector_kit::change_source_main::<source::SourcePostgres>()
 }

@@ -2,10 +2,14 @@
 
 use connector_kit::protocol::Catalog;
 use connector_kit::tracing::info;
-use connector_kit::{Connector, Context, Error, Result, SelectedStream, Source, StreamEmitter};
+use connector_kit::{
+    ChangeEmitter, ChangeSource, ChangeStream, Connector, Context, Error, Result, SelectedStream, Source,
+    StreamEmitter,
+};
 use postgres_kit::{Endpoint, Purpose};
 use tokio::sync::OnceCell;
 
+use crate::changes::{self, Position};
 use crate::check;
 use crate::config::{self, Config};
 use crate::discover;
@@ -99,5 +103,26 @@ impl Source for SourcePostgres {
             "DO NO HARM: queries ran for {:.1} s in all; {opened} connections were opened, at most {most} at a time.",
             busy.as_secs_f64()
         );
+    }
+}
+
+impl ChangeSource for SourcePostgres {
+    type Position = Position;
+
+    fn shares_position(&self) -> bool {
+        self.config.cdc().is_some()
+    }
+
+    async fn read_changes(
+        &self,
+        streams: Vec<ChangeStream<Named>>,
+        position: Option<Position>,
+        out: &mut ChangeEmitter<Position, Named>,
+    ) -> Result<()> {
+        let cdc = self
+            .config
+            .cdc()
+            .ok_or_else(|| Error::system("There is no CDC in the config; please report it."))?;
+        changes::read_changes(&self.run(), cdc, self.tables().await?, streams, position, out).await
     }
 }

@@ -83,7 +83,33 @@ pub(crate) struct Streaming {
     pub(crate) snapshot: Option<TableSnapshot>,
     /// The columns read so far; empty in states of other programs. A column that joins later
     /// has values in the table that the log does not bring.
-    pub(crate) columns: Vec<String>,
+    pub(crate) columns: Vec<SeenColumn>,
+    /// The highest number of a column that the table had then, chosen or not; 0 when unknown.
+    pub(crate) last_column: i16,
+}
+
+/// A column that was read, `["name", number, type]` in the state: the number stays when the
+/// column gets another name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "(String, i16, u32)", into = "(String, i16, u32)")]
+pub(crate) struct SeenColumn {
+    pub(crate) name: String,
+    /// `attnum`
+    pub(crate) number: i16,
+    /// `atttypid`
+    pub(crate) type_oid: u32,
+}
+
+impl From<(String, i16, u32)> for SeenColumn {
+    fn from((name, number, type_oid): (String, i16, u32)) -> Self {
+        Self { name, number, type_oid }
+    }
+}
+
+impl From<SeenColumn> for (String, i16, u32) {
+    fn from(column: SeenColumn) -> Self {
+        (column.name, column.number, column.type_oid)
+    }
 }
 
 /// The stream a cursor belongs to; Airbyte repeats it inside the state.
@@ -132,7 +158,9 @@ struct Wire {
     #[serde(skip_serializing_if = "Option::is_none")]
     snapshot: Option<TableSnapshot>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    columns: Vec<String>,
+    columns: Vec<SeenColumn>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_column: Option<i16>,
     #[serde(rename = "__ab_full_refresh_sync_complete", skip_serializing_if = "std::ops::Not::not")]
     done: bool,
 }
@@ -173,6 +201,7 @@ impl Wire {
                 wire.cursor_field = Some(Vec::new());
                 wire.snapshot.clone_from(&streaming.snapshot);
                 wire.columns.clone_from(&streaming.columns);
+                wire.last_column = Some(streaming.last_column).filter(|n| *n > 0);
             }
         }
         wire.stream_name = Some(named.stream.clone());
@@ -185,9 +214,11 @@ impl Wire {
             return Ok(Cursor::Done);
         }
         match self.state_type.as_deref() {
-            None if self.ctid.is_none() && self.cursor.is_none() => {
-                Ok(Cursor::Streaming(Streaming { snapshot: self.snapshot, columns: self.columns }))
-            }
+            None if self.ctid.is_none() && self.cursor.is_none() => Ok(Cursor::Streaming(Streaming {
+                snapshot: self.snapshot,
+                columns: self.columns,
+                last_column: self.last_column.unwrap_or(0),
+            })),
             None => Err("a state without a state_type".into()),
             Some("ctid" | "ctid_based") => {
                 let text = self.ctid.as_deref().ok_or("a ctid state without a ctid")?;
@@ -370,7 +401,11 @@ mod tests {
             Cursor::Blocks(Blocks { tid: (7, 0), filenode: Some(3), snapshot: snapshot.clone(), then }),
             value,
             Cursor::Xmin(XminCursor { xmin: 1 << 40 }),
-            Cursor::Streaming(Streaming { snapshot, columns: vec!["a".into()] }),
+            Cursor::Streaming(Streaming {
+                snapshot,
+                columns: vec![super::SeenColumn { name: "a".into(), number: 1, type_oid: 23 }],
+                last_column: 4,
+            }),
         ] {
             let text = serde_json::to_string(&named(cursor.clone())).unwrap();
             assert_eq!(read(&text), cursor, "{text}");

@@ -15,6 +15,7 @@ use postgres_kit::{Connection, Row, quote_identifier, quote_literal};
 use crate::types::ColumnType;
 
 pub(crate) use access::absent;
+pub(crate) use columns::column_types;
 pub(crate) use published::{Publication, Published, publication};
 
 /// What can be read like a table.
@@ -43,6 +44,8 @@ pub(crate) enum ReplicaIdentity {
 /// A column.
 #[derive(Clone, Debug)]
 pub(crate) struct Column {
+    /// `attnum`, which stays when the column gets another name.
+    pub(crate) number: i16,
     pub(crate) name: String,
     pub(crate) type_: ColumnType,
     pub(crate) type_oid: u32,
@@ -229,6 +232,11 @@ impl Table {
             }
             _ => &self.primary_key,
         }
+    }
+
+    /// Whether its rows are in partitions of it.
+    pub(crate) fn is_partitioned(&self) -> bool {
+        self.kind == RelationKind::Partitioned
     }
 
     /// Whether the publication sends this column.

@@ -33,6 +33,12 @@ impl Cells {
         self.0.len()
     }
 
+    /// Whether the message lacks a value.
+    #[inline]
+    pub(crate) fn has_unchanged(&self) -> bool {
+        self.0.contains(&Cell::Unchanged)
+    }
+
     #[inline]
     pub(crate) fn get<'m>(&self, message: &'m [u8], index: usize) -> Value<'m> {
         match self.0.get(index) {

@@ -51,8 +51,9 @@ pub(super) async fn add(
              ORDER BY a.attrelid, a.attnum"
         ))
         .await?;
-    types.learn(connection, &rows).await?;
     let granted = granted_one_by_one(connection, tables).await?;
+    let needed = rows.iter().map(|row| oid(row, 3)).collect::<Result<Vec<_>>>()?;
+    types.learn(connection, &needed).await?;
     let mut numbers = Numbers::with_capacity(rows.len());
     for row in &rows {
         let relation = oid(row, 0)?;
@@ -65,6 +66,7 @@ pub(super) async fn add(
         let selectable = table.wholly_selectable || granted.contains(&(relation, number));
         numbers.insert((relation, number), name.to_owned());
         table.columns.push(Column {
+            number: i16::try_from(number).map_err(|e| unexpected("a column number").with_source(e))?,
             name: name.to_owned(),
             type_: types.column_type(type_oid, modifier)?,
             type_oid,
@@ -99,16 +101,40 @@ async fn granted_one_by_one(
     rows.iter().map(|row| Ok((oid(row, 0)?, row.int(1)?))).collect()
 }
 
+/// The types of columns that may be of another day than the catalog, by OID and modifier. One
+/// that does not exist any more is read as text.
+pub(crate) async fn column_types(
+    connection: &mut Connection,
+    columns: &[(u32, i32)],
+) -> Result<Vec<ColumnType>> {
+    let mut types = Types::default();
+    let needed: Vec<u32> = columns.iter().map(|(oid, _)| *oid).collect();
+    types.learn(connection, &needed).await?;
+    let of = |(oid, modifier): &(u32, i32)| match types.rows.contains_key(oid) {
+        true => types.column_type(*oid, *modifier),
+        false => Ok(ColumnType::of(&gone(*oid), *modifier, types.locale)),
+    };
+    columns.iter().map(of).collect()
+}
+
+fn gone(oid: u32) -> TypeInfo {
+    TypeInfo {
+        oid,
+        schema: String::new(),
+        name: String::new(),
+        kind: 'b',
+        category: 'U',
+        delimiter: ',',
+        modifier: -1,
+        element: None,
+        base: None,
+    }
+}
+
 impl Types {
     /// Asks for what these columns need and is not known yet, down to elements and bases.
-    async fn learn(&mut self, connection: &mut Connection, columns: &[Row]) -> Result<()> {
-        let mut new: Vec<u32> = Vec::new();
-        for row in columns {
-            let type_oid = oid(row, 3)?;
-            if !self.rows.contains_key(&type_oid) {
-                new.push(type_oid);
-            }
-        }
+    async fn learn(&mut self, connection: &mut Connection, needed: &[u32]) -> Result<()> {
+        let mut new: Vec<u32> = needed.iter().copied().filter(|oid| !self.rows.contains_key(oid)).collect();
         new.sort_unstable();
         new.dedup();
         if new.is_empty() {

@@ -1,8 +1,12 @@
 //! The connector as a process, against servers that the tests start.
 
+mod changes;
+mod changes_slot;
+mod changes_tables;
 mod check;
 mod check_changes;
 mod discover;
 mod harness;
+mod replica;
 mod spec;
 mod tls;

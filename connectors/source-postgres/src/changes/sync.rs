@@ -1,0 +1,178 @@
+//! One run of change data capture: tables that were not read yet are read whole, then the log
+//! is read up to where it ended at that moment.
+
+use std::time::Instant;
+
+use connector_kit::protocol::SyncMode;
+use connector_kit::{ChangeStream, Error, Result, SelectedStream, tracing};
+use postgres_kit::Connection;
+
+use super::followed::Followed;
+use super::learn::renamed_since;
+use super::position::Position;
+use super::read::{Follow, Out, follow};
+use super::start::{end_of_log, start};
+use super::wal::Subscription;
+use crate::config::{Cdc, LsnCommitBehaviour};
+use crate::first_read::{first_read, last_column, seen_columns};
+use crate::read::Run;
+use crate::snapshot;
+use crate::state::{Blocks, Cursor, Named, Streaming};
+use crate::tables::Table;
+
+/// Reads all streams. `tables` are those of the catalog.
+pub(crate) async fn read_changes(
+    run: &Run<'_>,
+    cdc: &Cdc,
+    tables: &[Table],
+    streams: Vec<ChangeStream<Named>>,
+    position: Option<Position>,
+    out: &mut Out,
+) -> Result<()> {
+    let mut connection = snapshot::open(run.endpoint).await?;
+    let start = start(&mut connection, cdc, &run.endpoint.database, position).await?;
+    for stream in 0..streams.len() {
+        if !start.goes_on {
+            out.set_cursor(stream, None);
+        }
+    }
+    // A stop during the first reads then has a position to say.
+    out.checkpoint(&start.position)?;
+    let began = Instant::now();
+    let mut followed = Vec::new();
+    for (index, stream) in streams.into_iter().enumerate() {
+        let selected = stream.selected;
+        let Some(table) = tables.iter().find(|t| t.descriptor() == selected.descriptor) else {
+            let text = format!("Table {} is gone; refresh the catalog.", selected.descriptor);
+            out.fail(index, Error::config(text));
+            continue;
+        };
+        let resume = stream.resume.filter(|_| start.goes_on).map(|named| named.cursor);
+        let plan = match Plan::of(table, &selected, resume) {
+            Ok(plan) => plan,
+            Err(error) => {
+                out.fail(index, error);
+                continue;
+            }
+        };
+        let state = match plan {
+            Plan::Follow(state) => Some(state),
+            Plan::Read(blocks) => {
+                let left = cdc.initial_load_timeout().checked_sub(began.elapsed()).unwrap_or_default();
+                let row_lsn = insert_lsn(&mut connection).await?;
+                let mut output = out.stream(index);
+                let read = first_read(run, table, &selected, blocks, row_lsn, &mut output);
+                let Ok(read) = tokio::time::timeout(left, read).await else {
+                    return Err(took_too_long(table, cdc));
+                };
+                match read? {
+                    Cursor::Streaming(state) => Some(state),
+                    _ => None,
+                }
+            }
+        };
+        if let Some(mut state) = state {
+            if state.columns.is_empty() {
+                state.columns = seen_columns(table, &selected);
+                state.last_column = last_column(table);
+            }
+            followed.push(Followed::new(index, selected, table.clone(), state)?);
+        }
+    }
+    for (index, error) in renamed_since(&mut connection, &followed).await?.into_iter().rev() {
+        let table = followed.remove(index);
+        out.fail(table.stream, error);
+    }
+    let target = end_of_log(&mut connection).await?;
+    drop(connection);
+    let plan = Follow {
+        endpoint: run.endpoint,
+        subscription: Subscription {
+            slot: cdc.replication_slot.clone(),
+            publication: cdc.publication.clone(),
+        },
+        target: target.0,
+        confirm_while_reading: cdc.lsn_commit_behaviour == LsnCommitBehaviour::WhileReading,
+        heartbeat: cdc.heartbeat(),
+        patience: cdc.initial_wait(),
+    };
+    tracing::info!(
+        "Changes are read from LSN {} to {target}, of {} tables.",
+        postgres_kit::Lsn(start.position.lsn),
+        followed.len()
+    );
+    follow(&plan, followed, start.position, out).await
+}
+
+/// What a stream needs.
+enum Plan {
+    /// To be read whole, from the first block or from where an earlier run stopped.
+    Read(Option<Blocks>),
+    /// Only its changes.
+    Follow(Streaming),
+}
+
+impl Plan {
+    fn of(table: &Table, selected: &SelectedStream, resume: Option<Cursor>) -> Result<Self> {
+        if selected.sync_mode == SyncMode::FullRefresh {
+            return Ok(Self::Read(match resume {
+                Some(Cursor::Blocks(blocks)) if blocks.then.is_none() => Some(blocks),
+                _ => None,
+            }));
+        }
+        match resume {
+            None | Some(Cursor::Done | Cursor::Blocks(Blocks { then: None, .. })) => Ok(Self::Read(None)),
+            Some(Cursor::Blocks(blocks)) if matches!(blocks.then.as_deref(), Some(Cursor::Streaming(_))) => {
+                Ok(Self::Read(Some(blocks)))
+            }
+            Some(Cursor::Streaming(state)) => Ok(match new_column(table, selected, &state) {
+                Some(name) => {
+                    tracing::info!(
+                        "Table {}: the column {name:?} was chosen since its state was made, so the table is read anew.",
+                        table.quoted()
+                    );
+                    Self::Read(None)
+                }
+                None => Self::Follow(state),
+            }),
+            Some(Cursor::Blocks(_) | Cursor::Value(_) | Cursor::Xmin(_)) => Err(Error::config(format!(
+                "The state of table {} was not written by change data capture. Clear the stream's state to read the table anew, or go back \
+                 to the replication method that wrote it.",
+                table.quoted()
+            ))),
+        }
+    }
+}
+
+/// A selected column that the state's reads did not have. Rows in the destination lack its values,
+/// and the log brings only those that change. States of other programs do not say.
+fn new_column<'t>(table: &'t Table, selected: &SelectedStream, state: &Streaming) -> Option<&'t str> {
+    if state.columns.is_empty() {
+        return None;
+    }
+    let mut chosen = table.columns.iter().filter(|c| selected.column(&c.name).is_some());
+    // A column that only has another name now is told by its number, and is an error later.
+    let known = |number: i16| state.columns.iter().any(|c| c.number == number);
+    chosen.find(|c| !known(c.number)).map(|c| c.name.as_str())
+}
+
+/// Where the log is written at this moment: rows read from now on sort behind the changes before.
+async fn insert_lsn(connection: &mut Connection) -> Result<u64> {
+    let rows = connection
+        .query(
+            "SELECT ((CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn() \
+             ELSE pg_catalog.pg_current_wal_insert_lsn() END) - '0/0'::pg_catalog.pg_lsn)::text",
+        )
+        .await?;
+    let lsn = rows.first().and_then(|r| r.get(0)).and_then(|text| text.parse().ok());
+    lsn.ok_or_else(|| Error::system("The server did not say where its log ends."))
+}
+
+fn took_too_long(table: &Table, cdc: &Cdc) -> Error {
+    Error::transient(format!(
+        "The first read of table {} was stopped because first reads took longer than {} hours (initial_load_timeout_hours) and the server has \
+         to keep its log meanwhile. The next sync goes on where it stopped; raise the setting or max_db_connections if it happens again.",
+        table.quoted(),
+        cdc.initial_load_timeout_hours
+    ))
+}
