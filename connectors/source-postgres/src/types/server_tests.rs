@@ -36,7 +36,7 @@ const OWN_TYPES: &str = "
     CREATE CAST (item AS text) WITH FUNCTION shout(item);
 ";
 
-async fn connect(server: &Postgres, database: &str) -> Connection {
+async fn connect(server: &Postgres, database: &str, purpose: Purpose) -> Connection {
     let endpoint = Endpoint {
         host: "127.0.0.1".into(),
         port: server.port,
@@ -47,13 +47,13 @@ async fn connect(server: &Postgres, database: &str) -> Connection {
         tunnel: TunnelMethod::NoTunnel,
         params: Params::default(),
     };
-    endpoint.connect(Purpose::Ordinary).await.unwrap()
+    endpoint.connect(purpose).await.unwrap()
 }
 
 /// Runs a test's conversation with a server; none takes longer than a minute.
 fn talk(server: &Postgres, database: &str, f: impl AsyncFnOnce(Connection)) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let conversation = async { f(connect(server, database).await).await };
+    let conversation = async { f(connect(server, database, Purpose::Ordinary).await).await };
     runtime
         .block_on(async { tokio::time::timeout(Duration::from_secs(60), conversation).await })
         .expect("the server answers within a minute");
@@ -176,6 +176,40 @@ async fn by_text(connection: &mut Connection, table: &str, columns: &[(String, C
     })
 }
 
+/// The new rows of a log of changes, as the server sends them: each value, `None` for null.
+async fn by_log(replication: &mut Connection, slot: &str, wanted: usize) -> Vec<Vec<Option<Vec<u8>>>> {
+    let sql = format!(
+        "START_REPLICATION SLOT {slot} LOGICAL 0/0 (proto_version '1', publication_names 'everything')"
+    );
+    replication.start_replication(&sql).await.unwrap();
+    let mut rows = Vec::new();
+    loop {
+        while let Some(message) = replication.next_copy_data().unwrap() {
+            // Within XLogData: Insert, the relation's number, a new tuple, its count of columns.
+            let Some([b'I', _, _, _, _, b'N', _, _, rest @ ..]) =
+                message.strip_prefix(b"w").and_then(|m| m.get(24..))
+            else {
+                continue;
+            };
+            let (mut rest, mut row) = (rest, Vec::new());
+            while let [kind, after @ ..] = rest {
+                rest = after;
+                row.push((*kind == b't').then(|| {
+                    let (length, after) = rest.split_first_chunk::<4>().unwrap();
+                    let (value, after) = after.split_at(u32::from_be_bytes(*length) as usize);
+                    rest = after;
+                    value.to_vec()
+                }));
+            }
+            rows.push(row);
+        }
+        if rows.len() >= wanted {
+            return rows;
+        }
+        replication.fill().await.unwrap();
+    }
+}
+
 /// Each value of a record as it stands on the line; and the columns in its changes.
 fn values_of(line: &[u8]) -> (Vec<String>, Vec<String>) {
     let text = |value: json::Token<'_>, line: &[u8], start, end| {
@@ -280,11 +314,28 @@ fn a_column_of_every_type_can_be_read() {
     }
 }
 
+/// Settings of a server, and of its roles, that would make another text of many values.
+const OTHER_MANNERS: [&str; 5] = [
+    "datestyle = 'German, DMY'",
+    "intervalstyle = 'iso_8601'",
+    "timezone = 'Asia/Kolkata'",
+    "bytea_output = 'escape'",
+    "extra_float_digits = -5",
+];
+
 #[test]
-fn values_are_the_same_by_copy_and_by_text_and_as_documented() {
+fn values_are_the_same_by_copy_and_from_the_log_and_as_documented() {
     for version in both_versions() {
-        let server = Postgres::start(version);
+        let options = OTHER_MANNERS.iter().fold(Postgres::options(version), |o, line| o.setting(line));
+        let server = options.start();
         server.psql(OWN_TYPES);
+        server.psql(
+            "CREATE PUBLICATION everything FOR ALL TABLES;
+             SELECT pg_create_logical_replication_slot('s', 'pgoutput');",
+        );
+        for line in OTHER_MANNERS {
+            server.psql(&format!("ALTER ROLE postgres SET {line}"));
+        }
         // A table has at most some 8 kB in a row.
         let tables: Vec<_> = values::CASES.chunks(40).collect();
         for (n, cases) in tables.iter().enumerate() {
@@ -299,20 +350,32 @@ fn values_are_the_same_by_copy_and_by_text_and_as_documented() {
         talk(&server, "postgres", async |mut connection| {
             let locale = connection.query(Locale::QUERY).await.unwrap();
             let locale = Locale { money_fraction_digits: locale[0].int(0).unwrap().try_into().unwrap() };
+            let mut replication = connect(&server, "postgres", Purpose::Replication).await;
+            let log = by_log(&mut replication, "s", tables.len()).await;
             for (n, cases) in tables.iter().enumerate() {
                 let table = format!("t{n}");
                 let columns = columns(&mut connection, &table, locale).await;
                 let (copied, copied_changes) = values_of(&by_copy(&mut connection, &table, &columns).await);
-                let (printed, printed_changes) = values_of(&by_text(&mut connection, &table, &columns).await);
+                let printed = by_text(&mut connection, &table, &columns).await;
+                let logged = lines(&columns, |row| {
+                    row(&mut |row| {
+                        for (at, value) in log[n].iter().enumerate() {
+                            match value {
+                                Some(value) => columns[at].1.write_text(row, at, value).unwrap(),
+                                None => row.null(at),
+                            }
+                        }
+                    });
+                });
+                assert_eq!(values_of(&logged), (copied.clone(), copied_changes.clone()));
+                assert_eq!(values_of(&printed), (copied.clone(), copied_changes.clone()));
                 for (at, (type_name, input, expected)) in cases.iter().enumerate() {
-                    assert_eq!(copied[at], *expected, "{type_name} {input} by COPY");
-                    assert_eq!(printed[at], *expected, "{type_name} {input} as printed");
+                    assert_eq!(copied[at], *expected, "{type_name} {input}");
                     // Nothing but a value that JSON cannot say becomes null.
                     let number = type_name.starts_with("numeric") || type_name.starts_with("float");
                     let unsayable = number && (input.contains("NaN") || input.contains("Infinity"));
                     assert_eq!(copied_changes.contains(&format!("c{at}")), unsayable, "{type_name} {input}");
                 }
-                assert_eq!(copied_changes, printed_changes);
             }
         });
     }
@@ -345,7 +408,9 @@ fn long_numbers_and_texts_keep_every_character() {
 fn bytes_that_are_no_text_cost_one_value_and_not_the_row() {
     let server = Postgres::options(Version::V15).encoding("SQL_ASCII", "C").start();
     server.psql(
-        r"CREATE TABLE t (a text, b int4, c text[], d varchar);
+        r"CREATE PUBLICATION everything FOR ALL TABLES;
+          SELECT pg_create_logical_replication_slot('s', 'pgoutput');
+          CREATE TABLE t (a text, b int4, c text[], d varchar);
           INSERT INTO t VALUES (E'caf\xe9', 7, ARRAY[E'caf\xe9', 'tea'], E'caf\xc3\xa9')",
     );
     talk(&server, "postgres", async |mut connection| {
@@ -353,6 +418,10 @@ fn bytes_that_are_no_text_cost_one_value_and_not_the_row() {
         let (values, changed) = values_of(&by_copy(&mut connection, "t", &columns).await);
         assert_eq!(values, ["null", "7", r#"[null,"tea"]"#, "\"café\""]);
         assert_eq!(changed, ["a", "c"]);
+        let mut replication = connect(&server, "postgres", Purpose::Replication).await;
+        let log = by_log(&mut replication, "s", 1).await;
+        assert_eq!(log[0][0].as_deref(), Some(&b"caf\xE9"[..]));
+        assert_eq!(log[0][3].as_deref(), Some("café".as_bytes()));
     });
 }
 
