@@ -91,6 +91,9 @@ impl TableRead<'_> {
             };
             // Under a new view the rows of a range begun would come again; an overwrite would keep both.
             let repeatable = self.destination != DestinationSyncMode::Overwrite || out.records() == began_at;
+            if out.records() > began_at {
+                (failures, wait) = (0, backoff.first);
+            }
             failures += 1;
             if error.kind() != ErrorKind::Transient || !repeatable || failures >= backoff.tries {
                 return Err(error);

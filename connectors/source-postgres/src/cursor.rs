@@ -296,7 +296,7 @@ impl<O: StreamOutput<Named>> Reader<'_, O> {
     /// Rows in the order of the cursor, with checkpoints where its value changes.
     async fn ordered(&mut self, condition: &str) -> Result<Option<String>> {
         let column = self.column.quoted();
-        let sql = self.query(&format!("{column}::text"), condition, &format!(" ORDER BY {column}"));
+        let sql = self.query(&format!("{column}::text"), condition, &format!(" ORDER BY r.{column}"));
         let _running = self.read.meter.query();
         self.connection.copy_out(&sql).await?;
         let mut decoder = self.decoder(1);
@@ -360,8 +360,9 @@ fn utf8(value: &[u8]) -> Result<String> {
 pub(crate) fn select(read: &TableRead<'_>, leading: &str, condition: &str, order: &str) -> String {
     let list = read.selection.list();
     let comma = if leading.is_empty() || list.is_empty() { "" } else { ", " };
+    // The alias tells a column from the result column of the same name in ORDER BY.
     format!(
-        "COPY (SELECT {leading}{comma}{list} FROM {} WHERE {condition}{order}) TO STDOUT (FORMAT binary)",
+        "COPY (SELECT {leading}{comma}{list} FROM {} AS r WHERE {condition}{order}) TO STDOUT (FORMAT binary)",
         read.table.quoted()
     )
 }

@@ -136,6 +136,9 @@ async fn by_cursor<O: StreamOutput<Named>>(
     loop {
         let mut noted = Noted { out, last: None };
         let Err(error) = read_values(read, &column, from.clone(), &mut noted).await else { return Ok(()) };
+        if noted.last.is_some() {
+            (failures, wait) = (0, backoff.first);
+        }
         failures += 1;
         if error.kind() != ErrorKind::Transient || failures >= backoff.tries {
             return Err(error);

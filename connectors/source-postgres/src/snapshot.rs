@@ -1,7 +1,7 @@
 //! One view of a table for any number of connections.
 
 use connector_kit::{Error, Result};
-use postgres_kit::{Connection, Endpoint, Purpose, quote_literal};
+use postgres_kit::{Connection, Endpoint, Purpose, quote_literal, server_error};
 
 use crate::state::TableSnapshot;
 use crate::tables::{RelationKind, Table};
@@ -61,12 +61,15 @@ pub(crate) async fn take(connection: &mut Connection, table: &Table, export: boo
 pub(crate) async fn join(endpoint: &Endpoint, view: &View) -> Result<Connection> {
     let exported = view.exported.as_deref().unwrap_or_default();
     let mut connection = open(endpoint).await?;
-    connection
-        .execute(&format!(
-            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT {}",
-            quote_literal(exported)
-        ))
-        .await?;
+    connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+    let joined = connection.execute(&format!("SET TRANSACTION SNAPSHOT {}", quote_literal(exported))).await;
+    // The server's word for a view that is gone is that its name is not valid.
+    joined.map_err(|error| match server_error(&error).map(|e| e.code.as_str()) {
+        Some("22023" | "55000" | "42704") => {
+            Error::transient("The connection that held the view of the table was lost.").with_source(error)
+        }
+        _ => error,
+    })?;
     Ok(connection)
 }
 

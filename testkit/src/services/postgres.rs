@@ -163,7 +163,20 @@ impl Postgres {
         self.stop(Signal::QUIT);
     }
 
-    /// Starts it after [`Self::stop_immediate`], on the same port.
+    /// Stops it in an orderly way.
+    pub fn stop_cleanly(&mut self) {
+        self.stop(Signal::INT);
+    }
+
+    /// Runs pg_resetwal on the stopped server: for tests of what takes years to happen.
+    ///
+    /// # Panics
+    /// When it refuses.
+    pub fn reset_wal(&self, args: &[&str]) {
+        run(self.account.command(self.version.program("pg_resetwal")).args(args).arg("-D").arg(self.data()));
+    }
+
+    /// Starts it after it was stopped, on the same port.
     ///
     /// # Panics
     /// When it does not come up.

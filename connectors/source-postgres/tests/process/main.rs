@@ -8,5 +8,7 @@ mod check_changes;
 mod discover;
 mod harness;
 mod replica;
+mod reading;
+mod replay;
 mod spec;
 mod tls;
