@@ -1,12 +1,11 @@
 //! The `read` command: streams one after another, status, states, errors.
 
-use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use protocol::{
-    Catalog, ConfiguredCatalog, ConfiguredStream, Message, StateFile, StateScope, Stream, StreamDescriptor,
-    StreamStatusKind, SyncMode, Trace,
+    ConfiguredCatalog, ConfiguredStream, Message, StateFile, StateScope, Stream, StreamStatusKind, SyncMode,
+    Trace,
 };
 
 use crate::changes;
@@ -47,12 +46,14 @@ async fn prepare<S: Source>(
 ) -> Result<(Vec<Job<S::Cursor>>, StateFile)> {
     let configured = load_catalog(catalog)?;
     let states = load_state(state)?;
-    let discovered = source.discover().await?;
-    let offered: HashMap<_, _> = discovered.streams.iter().map(|s| (s.descriptor(), s)).collect();
+    let wanted: Vec<_> = configured.streams.iter().map(|s| s.stream.descriptor()).collect();
+    let offered = source.offered(&wanted).await?;
+    if offered.len() != wanted.len() {
+        return Err(Error::system("The source did not answer for every stream of the catalog."));
+    }
     let mut jobs = Vec::new();
-    for stream in configured.streams {
-        let descriptor = stream.stream.descriptor();
-        jobs.push(match select(&discovered, &offered, stream) {
+    for ((stream, descriptor), offered) in configured.streams.into_iter().zip(wanted).zip(offered) {
+        jobs.push(match offered.map(|offered| select(&offered, stream)) {
             Ok(selected) => {
                 // A state that cannot be read is the wrong file: nothing of it is to be trusted.
                 let resume = resume::<S>(&selected, &states).map_err(|e| e.for_stream(&descriptor))?;
@@ -151,20 +152,9 @@ async fn read_stream<S: Source>(
     }
 }
 
-/// Checks a configured stream against what the source offers.
-fn select(
-    discovered: &Catalog,
-    offered: &HashMap<StreamDescriptor, &Stream>,
-    configured: ConfiguredStream,
-) -> Result<SelectedStream> {
+/// Fits a configured stream to what the source offers.
+fn select(offered: &Stream, configured: ConfiguredStream) -> SelectedStream {
     let descriptor = configured.stream.descriptor();
-    let Some(offered) = offered.get(&descriptor) else {
-        let names: Vec<_> = discovered.streams.iter().take(20).map(|s| s.descriptor().to_string()).collect();
-        return Err(Error::config(format!(
-            "Stream {descriptor} is in the catalog but not in the source, which has: {}.",
-            names.join(", ")
-        )));
-    };
     let missing = offered
         .properties()
         .zip(configured.stream.properties())
@@ -188,7 +178,7 @@ fn select(
         tracing::info!("Stream {descriptor} has no incremental mode; it is read whole.");
         selected.sync_mode = SyncMode::FullRefresh;
     }
-    Ok(selected)
+    selected
 }
 
 fn resume<S: Source>(selected: &SelectedStream, states: &StateFile) -> Result<Option<S::Cursor>> {

@@ -1,9 +1,10 @@
 //! The contracts that connectors implement.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::time::Duration;
 
-use protocol::{Catalog, DestinationSyncMode};
+use protocol::{Catalog, DestinationSyncMode, Stream, StreamDescriptor};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -11,7 +12,7 @@ use serde::de::DeserializeOwned;
 use crate::changes::{ChangeEmitter, ChangeStream};
 use crate::context::Context;
 use crate::emitter::StreamEmitter;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::intake::RecordBatch;
 use crate::row::Row;
 use crate::stream::SelectedStream;
@@ -61,6 +62,19 @@ pub trait Source: Connector {
     /// # Errors
     /// When the source cannot be listed.
     fn discover(&self) -> impl Future<Output = Result<Catalog>> + Send;
+
+    /// These streams as they are offered now, in the same order, and for each that is not, why. Asked
+    /// once before a read. A source that may have very many streams looks only for those of the
+    /// catalog; without this they are looked up in [`discover`](Self::discover).
+    ///
+    /// # Errors
+    /// When the source cannot be asked. A stream's own error leaves the others alone.
+    fn offered(
+        &self,
+        wanted: &[StreamDescriptor],
+    ) -> impl Future<Output = Result<Vec<Result<Stream>>>> + Send {
+        async { Ok(look_up(&self.discover().await?, wanted)) }
+    }
 
     /// Reads one stream: rows through [`StreamEmitter::row`], and
     /// [`StreamEmitter::checkpoint`] wherever the stream could resume. The kit decides which
@@ -150,6 +164,20 @@ impl<C: Serialize + Clone + Send> StreamOutput<C> for StreamEmitter<C> {
     fn records(&self) -> u64 {
         StreamEmitter::records(self)
     }
+}
+
+fn look_up(catalog: &Catalog, wanted: &[StreamDescriptor]) -> Vec<Result<Stream>> {
+    let streams: HashMap<_, _> = catalog.streams.iter().map(|s| (s.descriptor(), s)).collect();
+    let look_up = |descriptor: &StreamDescriptor| {
+        streams.get(descriptor).map(|s| (*s).clone()).ok_or_else(|| {
+            let names: Vec<_> = catalog.streams.iter().take(20).map(|s| s.descriptor().to_string()).collect();
+            Error::config(format!(
+                "Stream {descriptor} is in the catalog but not in the source, which has: {}.",
+                names.join(", ")
+            ))
+        })
+    };
+    wanted.iter().map(look_up).collect()
 }
 
 /// When the kit makes a destination's rows durable so that states can be echoed. Streams in

@@ -53,9 +53,11 @@ pub(crate) struct Config {
     /// Whether to reach the server through an SSH server, and how to log in there.
     #[schemars(title = "SSH Tunnel Method")]
     pub(crate) tunnel_method: Option<TunnelMethod>,
-    /// How often, in seconds, a sync aims to make its progress known, so that the next can go on from there.
+    /// How often, in seconds, a sync makes its progress known at least. It does so every few seconds here, so this has no
+    /// effect.
     #[schemars(range(min = 1), title = "Checkpoint Target Time Interval")]
     #[serde(default = "checkpoint_seconds")]
+    #[expect(dead_code, reason = "the kit says states more often than any value of it")]
     pub(crate) checkpoint_target_interval_seconds: u32,
     /// The most connections that a sync opens at a time. A second one makes reading large tables faster, and loads the
     /// server more. Left out, one connection reads.
@@ -130,9 +132,10 @@ pub(crate) struct Cdc {
     #[schemars(range(min = 4, max = 24), title = "Initial Load Timeout in Hours (Advanced)")]
     #[serde(default = "initial_load_timeout_hours")]
     pub(crate) initial_load_timeout_hours: u32,
-    /// How many seconds to wait for the end of the reading of changes.
+    /// How many seconds Debezium may take to end. There is no Debezium here, so this has no effect.
     #[schemars(range(min = 1), title = "Debezium Engine Shutdown Timeout in Seconds (Advanced)")]
     #[serde(default = "shutdown_timeout_seconds")]
+    #[expect(dead_code, reason = "accepted for the sake of configs that have it")]
     pub(crate) debezium_shutdown_timeout_seconds: u32,
 }
 
@@ -270,15 +273,6 @@ impl Config {
         let mut seen = BTreeSet::new();
         self.schemas.iter().filter(|name| seen.insert(name.as_str())).cloned().collect()
     }
-
-    /// How many connections may read at once.
-    pub(crate) fn connections(&self) -> usize {
-        self.max_db_connections.map_or(1, |n| n.clamp(1, 64) as usize)
-    }
-
-    pub(crate) fn checkpoint_interval(&self) -> Duration {
-        Duration::from_secs(self.checkpoint_target_interval_seconds.into())
-    }
 }
 
 impl Cdc {
@@ -310,10 +304,6 @@ impl Cdc {
     /// The longest that a table's first load may take before changes get their turn.
     pub(crate) fn initial_load_timeout(&self) -> Duration {
         Duration::from_secs(u64::from(self.initial_load_timeout_hours.clamp(4, 24)) * 3600)
-    }
-
-    pub(crate) fn shutdown_timeout(&self) -> Duration {
-        Duration::from_secs(self.debezium_shutdown_timeout_seconds.max(1).into())
     }
 
     /// The statement that keeps the slot moving, if there is one.
@@ -348,7 +338,6 @@ mod tests {
         config.validate().unwrap();
         assert_eq!(config.schemas(), ["public"]);
         assert!(config.cdc().is_none() && !config.is_xmin() && config.check_privileges);
-        assert_eq!((config.connections(), config.checkpoint_interval()), (1, Duration::from_secs(300)));
         assert!(matches!(config.endpoint().unwrap().ssl, postgres_kit::SslMode::Prefer));
     }
 
@@ -387,7 +376,7 @@ mod tests {
         assert_eq!(cdc.invalid_cdc_cursor_position_behavior, InvalidPosition::Fail);
         assert_eq!(cdc.initial_wait(), Duration::from_secs(1200));
         assert_eq!(cdc.initial_load_timeout(), Duration::from_secs(8 * 3600));
-        assert_eq!((cdc.shutdown_timeout(), cdc.heartbeat()), (Duration::from_secs(60), None));
+        assert_eq!(cdc.heartbeat(), None);
     }
 
     #[test]

@@ -1,12 +1,15 @@
 //! The catalog: what of the tables is offered, and how it can be read.
 
-use connector_kit::protocol::{Catalog, Stream, SyncMode};
+use std::collections::HashMap;
+use std::iter;
+
+use connector_kit::protocol::{Catalog, Stream, StreamDescriptor, SyncMode};
 use connector_kit::{Result, tracing};
 use postgres_kit::Connection;
 use serde_json::{Map, Value, json};
 
 use crate::config::Config;
-use crate::tables::{self, Column, RelationKind, Table};
+use crate::tables::{self, Column, Table, Wanted};
 
 /// What every stream has in addition when changes are captured: the position in the log, and
 /// the times of the change and of the deletion.
@@ -45,6 +48,36 @@ pub(crate) async fn discover(connection: &mut Connection, config: &Config) -> Re
     Ok(Catalog { streams: streams.collect(), ..Catalog::default() })
 }
 
+/// The tables of these streams, and the streams as they are offered now; for each that is not, why.
+pub(crate) async fn offered(
+    connection: &mut Connection,
+    config: &Config,
+    wanted: &[StreamDescriptor],
+) -> Result<(Vec<Table>, Vec<Result<Stream>>)> {
+    let names: Vec<(String, String)> =
+        wanted.iter().map(|d| (d.namespace.clone().unwrap_or_default(), d.name.clone())).collect();
+    let publication = config.cdc().map(|cdc| cdc.publication.as_str());
+    let schemas = config.schemas();
+    connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+    let tables = tables::wanted_tables(connection, Wanted::Named(&names), publication).await?;
+    let places: HashMap<StreamDescriptor, &Table> = tables.iter().map(|t| (t.descriptor(), t)).collect();
+    let mut streams = Vec::with_capacity(wanted.len());
+    for descriptor in wanted {
+        let in_schemas = schemas.is_empty()
+            || descriptor.namespace.as_ref().is_some_and(|namespace| schemas.contains(namespace));
+        streams.push(match places.get(descriptor).filter(|_| in_schemas) {
+            None => Err(tables::absent(connection, descriptor, &schemas).await?),
+            // Columns are looked at when it is known which are wanted.
+            Some(table) => match table.refusal(iter::empty(), &config.username) {
+                Some(error) => Err(error),
+                None => Ok(stream((*table).clone(), Method::of(config), false)),
+            },
+        });
+    }
+    connection.execute("COMMIT").await?;
+    Ok((tables, streams))
+}
+
 fn stream(table: Table, method: Method, only_selectable: bool) -> Stream {
     let offered: Vec<&Column> =
         table.columns.iter().filter(|c| is_offered(&table, c, method, only_selectable)).collect();
@@ -64,9 +97,7 @@ fn stream(table: Table, method: Method, only_selectable: bool) -> Stream {
     }
     let incremental = match method {
         Method::Cursor => offered.iter().any(|c| c.type_.can_be_cursor()),
-        Method::Xmin => {
-            matches!(table.kind, RelationKind::Table | RelationKind::Partitioned | RelationKind::Materialized)
-        }
+        Method::Xmin => table.has_system_columns(),
         Method::Changes => table.published.is_some() && !key.is_empty(),
     };
     let mut stream = Stream::new(&table.name, json!({"type": "object", "properties": properties}));

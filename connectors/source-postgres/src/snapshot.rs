@@ -11,7 +11,8 @@ use crate::tables::{RelationKind, Table};
 pub(crate) struct View {
     /// What it sees.
     pub(crate) snapshot: TableSnapshot,
-    /// The table's file; `None` for what has none (views, foreign and partitioned tables).
+    /// The table's file; `None` for what has none (views, foreign and partitioned tables), and where
+    /// the user may not ask for TIDs.
     pub(crate) filenode: Option<u32>,
     /// Blocks of the table.
     pub(crate) blocks: u32,
@@ -25,7 +26,9 @@ pub(crate) struct View {
 /// TRUNCATE can come between the view and the reading, so TIDs keep their meaning.
 pub(crate) async fn take(connection: &mut Connection, table: &Table, export: bool) -> Result<View> {
     connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
-    if matches!(table.kind, RelationKind::Table | RelationKind::Partitioned) {
+    // A grant of some columns allows to read them, but no LOCK TABLE.
+    let lockable = matches!(table.kind, RelationKind::Table | RelationKind::Partitioned);
+    if lockable && table.wholly_selectable {
         let locked = connection.execute(&format!("LOCK TABLE {} IN ACCESS SHARE MODE", table.quoted())).await;
         locked.map_err(|e| e.for_stream(&table.descriptor()))?;
     }
@@ -50,7 +53,7 @@ pub(crate) async fn take(connection: &mut Connection, table: &Table, export: boo
             row_lsn: 0,
             until_lsn: number(1).unwrap_or(0),
         },
-        filenode: number(2).and_then(|n| u32::try_from(n).ok()),
+        filenode: number(2).and_then(|n| u32::try_from(n).ok()).filter(|_| table.wholly_selectable),
         // A relation has at most 2^32 - 1 blocks.
         blocks: number(3).and_then(|n| u32::try_from(n).ok()).unwrap_or(0),
         exported: row.get(4).map(str::to_owned),

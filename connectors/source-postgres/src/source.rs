@@ -1,6 +1,6 @@
 //! The connector: wiring only.
 
-use connector_kit::protocol::Catalog;
+use connector_kit::protocol::{Catalog, Stream, StreamDescriptor};
 use connector_kit::tracing::info;
 use connector_kit::{
     ChangeEmitter, ChangeSource, ChangeStream, Connector, Context, Error, Result, SelectedStream, Source,
@@ -16,7 +16,7 @@ use crate::discover;
 use crate::meter::Meter;
 use crate::read::{Method, Run, read_stream};
 use crate::state::Named;
-use crate::tables::{self, Table};
+use crate::tables::Table;
 
 /// See `README.md`.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ pub(crate) struct SourcePostgres {
     config: Config,
     endpoint: Endpoint,
     meter: Meter,
-    /// What the catalogs said when they were first asked.
+    /// The tables of the streams that are read.
     tables: OnceCell<Vec<Table>>,
 }
 
@@ -39,14 +39,20 @@ impl SourcePostgres {
         }
     }
 
-    async fn tables(&self) -> Result<&[Table]> {
-        let ask = async {
-            let mut connection = self.endpoint.connect(Purpose::Ordinary).await?;
-            let _open = self.meter.opened();
-            let publication = self.config.cdc().map(|cdc| cdc.publication.as_str());
-            tables::tables(&mut connection, &self.config.schemas(), publication).await
-        };
-        self.tables.get_or_try_init(|| ask).await.map(Vec::as_slice)
+    /// The tables of the run's streams.
+    fn tables(&self) -> Result<&[Table]> {
+        let unasked = || Error::system("Nobody asked for the tables before the read; please report it.");
+        self.tables.get().map(Vec::as_slice).ok_or_else(unasked)
+    }
+
+    /// The table of a stream, of which the user may read the columns.
+    fn table(&self, stream: &SelectedStream) -> Result<&Table> {
+        let of_stream = |t: &&Table| t.descriptor() == stream.descriptor;
+        let gone =
+            || Error::system(format!("There is no table for {}; please report it.", stream.descriptor));
+        let table = self.tables()?.iter().find(of_stream).ok_or_else(gone)?;
+        let columns = stream.columns.iter().map(|c| c.name.as_str());
+        table.refusal(columns, &self.config.username).map_or(Ok(table), Err)
     }
 }
 
@@ -79,16 +85,22 @@ impl Source for SourcePostgres {
         discover::discover(&mut connection, &self.config).await
     }
 
+    async fn offered(&self, wanted: &[StreamDescriptor]) -> Result<Vec<Result<Stream>>> {
+        let mut connection = self.endpoint.connect(Purpose::Ordinary).await?;
+        let _open = self.meter.opened();
+        let (tables, streams) = discover::offered(&mut connection, &self.config, wanted).await?;
+        // A second read in one process would see the same.
+        let _ = self.tables.set(tables);
+        Ok(streams)
+    }
+
     async fn read(
         &self,
         stream: &SelectedStream,
         resume: Option<Named>,
         out: &mut StreamEmitter<Named>,
     ) -> Result<()> {
-        let of_stream = |t: &&Table| t.descriptor() == stream.descriptor;
-        let table = self.tables().await?.iter().find(of_stream).ok_or_else(|| {
-            Error::config(format!("Table {} is gone; refresh the catalog.", stream.descriptor))
-        })?;
+        let table = self.table(stream)?;
         if table.rows > 0.0 {
             // As of the last ANALYZE: exact counts would cost a scan.
             let (rows, pages) = (table.rows as i64, i64::try_from(table.pages).unwrap_or(i64::MAX));
@@ -123,6 +135,6 @@ impl ChangeSource for SourcePostgres {
             .config
             .cdc()
             .ok_or_else(|| Error::system("There is no CDC in the config; please report it."))?;
-        changes::read_changes(&self.run(), cdc, self.tables().await?, streams, position, out).await
+        changes::read_changes(&self.run(), cdc, self.tables()?, streams, position, out).await
     }
 }

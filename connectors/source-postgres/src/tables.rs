@@ -50,7 +50,6 @@ pub(crate) struct Column {
     pub(crate) type_: ColumnType,
     pub(crate) type_oid: u32,
     pub(crate) modifier: i32,
-    pub(crate) not_null: bool,
     pub(crate) generated: bool,
     /// Whether the user may read it.
     pub(crate) selectable: bool,
@@ -63,7 +62,8 @@ pub(crate) struct Table {
     pub(crate) schema: String,
     pub(crate) name: String,
     pub(crate) kind: RelationKind,
-    /// Of what is stored itself; views, partitioned and foreign tables have none.
+    /// Of what is stored itself; views, partitioned and foreign tables have none, and neither has a table
+    /// of which the user may read some columns only: the places of rows are not among them.
     pub(crate) filenode: Option<u32>,
     /// In the key's own order.
     pub(crate) primary_key: Vec<String>,
@@ -82,11 +82,9 @@ pub(crate) struct Table {
     /// Whether the user may read anything of it.
     pub(crate) selectable: bool,
     /// Whether the user may read all of it.
-    wholly_selectable: bool,
+    pub(crate) wholly_selectable: bool,
     /// Whether the user may use its schema.
     pub(crate) schema_usable: bool,
-    /// Whether other tables inherit from it: their rows are in it when it is selected from.
-    pub(crate) has_children: bool,
     pub(crate) is_partition: bool,
     /// Whether policies hide rows from the user.
     pub(crate) row_security: bool,
@@ -154,7 +152,7 @@ fn relations_query(wanted: Wanted<'_>) -> String {
     };
     format!(
         "SELECT c.oid, n.nspname, c.relname, c.relkind, c.relreplident, pg_catalog.pg_relation_filenode(c.oid), \
-           c.relpages, c.reltuples, c.relhassubclass, c.relispartition, \
+           c.relpages, c.reltuples, c.relispartition, \
            COALESCE(pg_catalog.has_schema_privilege(n.oid, 'USAGE'), false), \
            COALESCE(pg_catalog.has_any_column_privilege(c.oid, 'SELECT'), false), \
            COALESCE(pg_catalog.has_table_privilege(c.oid, 'SELECT'), false), \
@@ -179,13 +177,14 @@ fn table(row: &Row) -> Result<Table> {
         "f" => RelationKind::Foreign,
         _ => return Err(unexpected("a kind of relation")),
     };
-    let schema_usable = row.flag(10)?;
+    let schema_usable = row.flag(9)?;
+    let wholly_selectable = schema_usable && row.flag(11)?;
     Ok(Table {
         oid: oid(row, 0)?,
         schema: row.text(1)?.to_owned(),
         name: row.text(2)?.to_owned(),
         kind,
-        filenode: row.get(5).map(|_| oid(row, 5)).transpose()?.filter(|n| *n != 0),
+        filenode: row.get(5).map(|_| oid(row, 5)).transpose()?.filter(|n| *n != 0 && wholly_selectable),
         primary_key: Vec::new(),
         key_is_deferrable: false,
         columns: Vec::new(),
@@ -200,12 +199,11 @@ fn table(row: &Row) -> Result<Table> {
         rows: row.text(7)?.parse().map_err(|e| unexpected("a number of rows").with_source(e))?,
         leading_index_columns: Vec::new(),
         published: None,
-        selectable: schema_usable && row.flag(11)?,
+        selectable: schema_usable && row.flag(10)?,
         schema_usable,
-        has_children: kind == RelationKind::Table && row.flag(8)?,
-        is_partition: row.flag(9)?,
-        row_security: row.flag(13)?,
-        wholly_selectable: schema_usable && row.flag(12)?,
+        is_partition: row.flag(8)?,
+        row_security: row.flag(12)?,
+        wholly_selectable,
     })
 }
 
@@ -213,6 +211,13 @@ impl Table {
     /// The name for people and for SQL, quoted where it has to be.
     pub(crate) fn quoted(&self) -> String {
         quoted(&self.schema, &self.name)
+    }
+
+    /// Whether the user may ask for the places and transactions of its rows: a grant of columns does
+    /// not include those.
+    pub(crate) fn has_system_columns(&self) -> bool {
+        use RelationKind::{Materialized, Partitioned, Table};
+        self.wholly_selectable && matches!(self.kind, Table | Partitioned | Materialized)
     }
 
     /// Whether it is a table of its own, so that changes of it can be published.

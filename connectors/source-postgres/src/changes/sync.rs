@@ -14,6 +14,7 @@ use super::read::{Follow, Out, follow};
 use super::start::{end_of_log, start};
 use super::wal::Subscription;
 use crate::config::{Cdc, LsnCommitBehaviour};
+use crate::discover::LSN;
 use crate::first_read::{first_read, last_column, seen_columns};
 use crate::read::Run;
 use crate::snapshot;
@@ -47,6 +48,12 @@ pub(crate) async fn read_changes(
             out.fail(index, Error::config(text));
             continue;
         };
+        let columns = selected.columns.iter().map(|c| c.name.as_str());
+        let refusal = table.refusal(columns, &run.endpoint.user);
+        if let Some(error) = refusal.or_else(|| withdrawn(table, &selected, cdc)) {
+            out.fail(index, error);
+            continue;
+        }
         let resume = stream.resume.filter(|_| start.goes_on).map(|named| named.cursor);
         let plan = match Plan::of(table, &selected, resume) {
             Ok(plan) => plan,
@@ -166,6 +173,15 @@ async fn insert_lsn(connection: &mut Connection) -> Result<u64> {
         .await?;
     let lsn = rows.first().and_then(|r| r.get(0)).and_then(|text| text.parse().ok());
     lsn.ok_or_else(|| Error::system("The server did not say where its log ends."))
+}
+
+/// The error for a stream whose changes were captured when the catalog was made, and are no more.
+/// Reading it whole instead would double the rows of a destination that appends.
+fn withdrawn(table: &Table, stream: &SelectedStream, cdc: &Cdc) -> Option<Error> {
+    let was_captured = stream.configured.sync_mode == SyncMode::Incremental
+        && stream.configured.stream.default_cursor_field == [LSN];
+    let is_captured = table.published.is_some() || !table.can_be_published();
+    (was_captured && !is_captured).then(|| table.not_published(&cdc.publication))
 }
 
 fn took_too_long(table: &Table, cdc: &Cdc) -> Error {

@@ -45,7 +45,7 @@ pub(super) async fn add(
 ) -> Result<Numbers> {
     let rows = connection
         .query(&format!(
-            "SELECT a.attrelid, a.attnum, a.attname, a.atttypid, a.atttypmod, a.attnotnull, a.attgenerated <> '' \
+            "SELECT a.attrelid, a.attnum, a.attname, a.atttypid, a.atttypmod, a.attgenerated <> '' \
              FROM pg_catalog.pg_attribute a \
              WHERE a.attrelid = ANY ({oids}) AND a.attnum > 0 AND NOT a.attisdropped \
              ORDER BY a.attrelid, a.attnum"
@@ -71,8 +71,7 @@ pub(super) async fn add(
             type_: types.column_type(type_oid, modifier)?,
             type_oid,
             modifier,
-            not_null: row.flag(5)?,
-            generated: row.flag(6)?,
+            generated: row.flag(5)?,
             selectable,
         });
     }

@@ -221,6 +221,12 @@ fn what_the_user_may_not_read_is_left_out_unless_the_config_says_otherwise() {
     // The key cannot be read, so it is none.
     assert_eq!(columns(&found[0].1), ["note"]);
     assert!(found[0].1.get("source_defined_primary_key").is_none());
+    // Their rows' places and transactions are not among the granted columns.
+    assert_eq!(found[2].1["is_resumable"], false);
+    let mut by_xmin = config.clone();
+    by_xmin["replication_method"] = json!({"method": "Xmin"});
+    let incremental: Vec<bool> = streams(&by_xmin).iter().map(|(_, s)| is_incremental(s)).collect();
+    assert_eq!(incremental, [false, true, false]);
     config["check_privileges"] = false.into();
     let found = streams(&config);
     assert!(["locked.t", "public.closed"].iter().all(|n| found.iter().any(|(name, _)| name == n)));

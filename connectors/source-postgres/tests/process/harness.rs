@@ -30,6 +30,23 @@ pub(crate) fn accepted(config: &Value) -> String {
     output.log()
 }
 
+/// Reads these discovered streams whole.
+pub(crate) fn read(config: &Value, streams: &[Value]) -> Output {
+    read_as(config, streams, "full_refresh")
+}
+
+/// Reads these discovered streams in that mode.
+pub(crate) fn read_as(config: &Value, streams: &[Value], mode: &str) -> Output {
+    let files = Folder::new();
+    let configured = streams
+        .iter()
+        .map(|stream| json!({"stream": stream, "sync_mode": mode, "destination_sync_mode": "append"}));
+    let catalog = files.json("catalog.json", &json!({"streams": configured.collect::<Vec<_>>()}));
+    let config = files.json("config.json", config);
+    let args = ["read", "--config", &config, "--catalog", &catalog];
+    Connector::new(env!("CARGO_BIN_EXE_source-postgres")).run(args)
+}
+
 fn outcome(output: &Output) -> (String, String) {
     let mut found = output.lines.iter().filter_map(|line| {
         let message: Value = serde_json::from_slice(&line.raw).ok()?;

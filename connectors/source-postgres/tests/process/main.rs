@@ -1,5 +1,6 @@
 //! The connector as a process, against servers that the tests start.
 
+mod access;
 mod changes;
 mod changes_slot;
 mod changes_tables;
@@ -7,8 +8,8 @@ mod check;
 mod check_changes;
 mod discover;
 mod harness;
-mod replica;
 mod reading;
 mod replay;
+mod replica;
 mod spec;
 mod tls;
