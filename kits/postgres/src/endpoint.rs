@@ -77,8 +77,12 @@ impl Endpoint {
         let limit = self.params.connect_timeout;
         let connected = tokio::time::timeout(limit, self.connect_somehow(purpose)).await;
         connected.unwrap_or_else(|_| {
+            let keys = match self.tunnel {
+                TunnelMethod::NoTunnel => "`host`, `port`",
+                _ => "`tunnel_host`, `tunnel_port`, `host`, `port`",
+            };
             Err(Error::transient(format!(
-                "{} did not let us in within {} s; check `host`, `port` and the firewalls in between, or raise connectTimeout in `jdbc_url_params`.",
+                "{} did not let us in within {} s; check {keys} and the firewalls in between, or raise connectTimeout in `jdbc_url_params`.",
                 self.address(),
                 limit.as_secs()
             )))

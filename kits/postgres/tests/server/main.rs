@@ -5,6 +5,7 @@ mod copy;
 mod login;
 mod lying;
 mod session;
+mod tunnel;
 
 use std::time::Duration;
 
