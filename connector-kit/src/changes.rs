@@ -258,8 +258,12 @@ impl<P: Serialize + Clone + Send, C: Serialize + Clone + Send> StreamOutput<C> f
         self.emitter.row(self.stream)
     }
     fn checkpoint(&mut self, cursor: &C) -> Result<()> {
+        // The first one says what the stream's read is going to see: rows sent under it would be
+        // of no use to a later run that does not know it.
+        let first = self.emitter.cursor(self.stream).is_none();
         self.emitter.set_cursor(self.stream, Some(cursor.clone()));
-        self.emitter.checkpoint_due()
+        self.emitter.checkpoint_due()?;
+        if first { self.emitter.say_pending() } else { Ok(()) }
     }
     fn flush(&mut self) -> Result<()> {
         self.emitter.flush()

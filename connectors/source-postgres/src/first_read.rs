@@ -1,5 +1,6 @@
 //! The first read of a table whose changes come from the log afterwards.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use connector_kit::protocol::SyncMode;
@@ -18,15 +19,22 @@ struct ThenStreaming {
     row_lsn: u64,
     columns: Vec<SeenColumn>,
     last_column: i16,
+    /// No row of the table was sent before: asked once, for the next view comes after rows of this one.
+    first: AtomicBool,
 }
 
 impl Then for ThenStreaming {
     async fn then(&self, _: &mut Connection, view: &View) -> Result<(TableSnapshot, Option<Cursor>)> {
         let snapshot = TableSnapshot { row_lsn: self.row_lsn, ..view.snapshot.clone() };
+        // Rows sent before this view may have been deleted since. Only the log says so, in transactions
+        // that the view has seen; so then all of them are read, though most repeat what the view has.
+        let filter = self.first.swap(false, Ordering::Relaxed);
+        let visible = if filter { snapshot.visible.clone() } else { String::new() };
         let streaming = Streaming {
-            snapshot: Some(snapshot.clone()),
+            snapshot: Some(TableSnapshot { visible, ..snapshot.clone() }),
             columns: self.columns.clone(),
             last_column: self.last_column,
+            again: false,
         };
         Ok((snapshot, Some(Cursor::Streaming(streaming))))
     }
@@ -34,7 +42,8 @@ impl Then for ThenStreaming {
 
 /// Reads a table whole and says the state that its changes go on from: [`Cursor::Streaming`] with
 /// the first view of the table, in which `row_lsn` is the `_ab_cdc_lsn` of its rows; [`Cursor::Done`] for a
-/// stream in full refresh. `row_lsn` must not be greater than that of any change that the log will bring.
+/// stream in full refresh. Changes of before `row_lsn` that the log brings afterwards are numbered on from it.
+/// `before` says that rows of the table were sent before, by an earlier state's reads.
 ///
 /// With `resume` it goes on where an earlier run stopped, with that run's view and `row_lsn`: changes that
 /// only the later rows have seen then come from the log once more, in order, and end at the same values.
@@ -43,6 +52,7 @@ pub(crate) async fn first_read<O: StreamOutput<Named>>(
     table: &Table,
     stream: &SelectedStream,
     resume: Option<Blocks>,
+    before: bool,
     row_lsn: u64,
     out: &mut O,
 ) -> Result<Cursor> {
@@ -64,9 +74,9 @@ pub(crate) async fn first_read<O: StreamOutput<Named>>(
     } else {
         let columns = seen_columns(table, stream);
         let resume = resume.filter(|b| matches!(b.then.as_deref(), Some(Cursor::Streaming(_))));
-        let then = read
-            .run(resume, &ThenStreaming { row_lsn, columns, last_column: last_column(table) }, out)
-            .await?;
+        let first = AtomicBool::new(!before && resume.is_none());
+        let then = ThenStreaming { row_lsn, columns, last_column: last_column(table), first };
+        let then = read.run(resume, &then, out).await?;
         then.unwrap_or(Cursor::Done)
     };
     out.checkpoint(&named(table, end.clone()))?;

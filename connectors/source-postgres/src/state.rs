@@ -2,7 +2,8 @@
 //! and its successor (version 3). We write version 2, with keys of our own beside theirs.
 //!
 //! Keys of ours: `snapshot` is what the read that the state belongs to could see; `columns`
-//! the columns it read; `done` says that a full refresh has ended.
+//! the columns it read; `last_column` which there were; `again` that the table must be read anew;
+//! `done` that a full refresh has ended.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
@@ -86,6 +87,8 @@ pub(crate) struct Streaming {
     pub(crate) columns: Vec<SeenColumn>,
     /// The highest number of a column that the table had then, chosen or not; 0 when unknown.
     pub(crate) last_column: i16,
+    /// The table has to be read anew: the stream could not go on.
+    pub(crate) again: bool,
 }
 
 /// A column that was read, `["name", number, type]` in the state: the number stays when the
@@ -161,6 +164,8 @@ struct Wire {
     columns: Vec<SeenColumn>,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_column: Option<i16>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    again: bool,
     #[serde(rename = "__ab_full_refresh_sync_complete", skip_serializing_if = "std::ops::Not::not")]
     done: bool,
 }
@@ -201,6 +206,7 @@ impl Wire {
                 wire.cursor_field = Some(Vec::new());
                 wire.snapshot.clone_from(&streaming.snapshot);
                 wire.columns.clone_from(&streaming.columns);
+                wire.again = streaming.again;
                 wire.last_column = Some(streaming.last_column).filter(|n| *n > 0);
             }
         }
@@ -218,6 +224,7 @@ impl Wire {
                 snapshot: self.snapshot,
                 columns: self.columns,
                 last_column: self.last_column.unwrap_or(0),
+                again: self.again,
             })),
             None => Err("a state without a state_type".into()),
             Some("ctid" | "ctid_based") => {
@@ -405,6 +412,7 @@ mod tests {
                 snapshot,
                 columns: vec![super::SeenColumn { name: "a".into(), number: 1, type_oid: 23 }],
                 last_column: 4,
+                again: true,
             }),
         ] {
             let text = serde_json::to_string(&named(cursor.clone())).unwrap();

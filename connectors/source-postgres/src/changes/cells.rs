@@ -45,8 +45,9 @@ impl Cells {
             Some(Cell::Text { start, end }) => {
                 Value::Text(message.get(*start as usize..*end as usize).unwrap_or_default())
             }
-            Some(Cell::Unchanged) => Value::Unchanged,
-            Some(Cell::Null) | None => Value::Null,
+            Some(Cell::Null) => Value::Null,
+            // Beyond the tuple are columns that the message does not have at all.
+            Some(Cell::Unchanged) | None => Value::Unchanged,
         }
     }
 }

@@ -74,6 +74,7 @@ impl Followed {
             snapshot: self.snapshot.clone(),
             columns: self.columns.clone(),
             last_column: self.last_column,
+            again: false,
         }
     }
 

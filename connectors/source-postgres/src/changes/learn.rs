@@ -10,7 +10,8 @@ use super::followed::Followed;
 use super::pgoutput::Relation;
 use super::read::{Out, Reader};
 use super::relation::{Known, Target, table_columns};
-use crate::state::SeenColumn;
+use crate::read::named;
+use crate::state::{Cursor, SeenColumn, Streaming};
 use crate::tables::{Table, column_types};
 use crate::types::ColumnType;
 
@@ -35,16 +36,17 @@ impl Reader<'_> {
     /// From here on tuples of this relation look like this.
     pub(super) async fn learn(&mut self, relation: Relation, out: &mut Out) -> Result<()> {
         let fed = self.fed_by(&relation).await?;
-        let mut targets = Vec::new();
+        let (mut targets, mut absent) = (Vec::new(), Vec::new());
         if !fed.is_empty() {
             let types = self.types_of(&relation, &fed).await?;
             for index in fed {
-                if let Some(target) = self.target(index, &relation, &types, out).await? {
+                if let Some(target) = self.target(index, &relation, &types, &mut absent, out).await? {
                     targets.push(target);
                 }
             }
         }
-        self.relations.insert(relation.oid, Known::new(relation, targets));
+        self.absent_columns |= !absent.is_empty();
+        self.relations.insert(relation.oid, Known::new(relation, targets, absent));
         Ok(())
     }
 
@@ -106,6 +108,7 @@ impl Reader<'_> {
         index: usize,
         relation: &Relation,
         types: &[ColumnType],
+        absent: &mut Vec<String>,
         out: &mut Out,
     ) -> Result<Option<Target>> {
         let table = &self.tables[index];
@@ -118,7 +121,7 @@ impl Reader<'_> {
         }
         self.warn_of_new_columns(index, relation);
         let table = &self.tables[index];
-        let target = Target::new(index, table, relation, types);
+        let target = Target::new(index, table, relation, types, absent);
         let keyed = |name: &String| relation.columns.iter().any(|c| c.key && c.name == *name);
         if relation.identity != b'f'
             && !table.table.primary_key.iter().all(keyed)
@@ -196,8 +199,15 @@ impl Reader<'_> {
         let table = &mut self.tables[index];
         table.failed = true;
         tracing::warn!("{error} The other streams are read on.");
-        out.fail(table.stream, error);
+        fail(table, error, out);
     }
+}
+
+/// Gives a stream up; a later run reads its table anew.
+pub(crate) fn fail(table: &Followed, error: Error, out: &mut Out) {
+    out.fail(table.stream, error);
+    let again = Streaming { again: true, ..Streaming::default() };
+    out.set_cursor(table.stream, Some(named(&table.table, Cursor::Streaming(again))));
 }
 
 fn seen<'t>(table: &'t Followed, name: &str) -> Option<&'t SeenColumn> {

@@ -116,6 +116,8 @@ pub(super) struct Reader<'a> {
     pub(super) side: Side<'a>,
     pub(super) tables: Vec<Followed>,
     pub(super) relations: HashMap<u32, Known>,
+    /// Whether some relation has columns that its messages have not.
+    pub(super) absent_columns: bool,
     old: Cells,
     new: Cells,
     transaction: Option<Transaction>,
@@ -136,6 +138,7 @@ impl<'a> Reader<'a> {
             side: Side::new(follow.endpoint, follow.heartbeat),
             tables,
             relations: HashMap::new(),
+            absent_columns: false,
             old: Cells::default(),
             new: Cells::default(),
             transaction: None,
@@ -281,11 +284,12 @@ impl<'a> Reader<'a> {
                 Step::On
             }
             Message::Commit { end, .. } if end >= self.follow.target => Step::Fetch,
+            Message::Insert { relation } => {
+                self.note(payload, relation, None);
+                Step::On
+            }
             Message::Update { relation, old } => {
-                if let Some(known) = self.relations.get(&relation) {
-                    let after = after(payload, &self.new, old, &self.old, None);
-                    self.deferred.note(known, &after, self.deferred_xid);
-                }
+                self.note(payload, relation, old);
                 Step::On
             }
             _ => Step::On,
@@ -307,19 +311,9 @@ impl<'a> Reader<'a> {
             Entry::Message { start, payload } => (start, payload),
         };
         match Message::parse(payload, &mut self.old, &mut self.new)? {
-            Message::Insert { relation } => self.upsert(start, payload, relation, None, None, out)?,
+            Message::Insert { relation } => return self.write(start, payload, relation, None, found, out),
             Message::Update { relation, old } => {
-                let fetched = match found {
-                    Some(found) => self.found(payload, relation, old, found),
-                    None => {
-                        if self.lacks_values(payload, relation, old) {
-                            write_entry(&mut self.deferred.entries, start, payload);
-                            return Ok(if self.deferred.is_full() { Step::Fetch } else { Step::On });
-                        }
-                        None
-                    }
-                };
-                self.upsert(start, payload, relation, old, fetched, out)?;
+                return self.write(start, payload, relation, old, found, out);
             }
             Message::Delete { relation, old } => self.delete(start, payload, relation, old, out)?,
             Message::Begin { commit, micros, xid } => self.begin(commit, micros, xid)?,
@@ -381,15 +375,37 @@ impl<'a> Reader<'a> {
         out.checkpoint_now(&self.position)
     }
 
-    fn lacks_values(&mut self, payload: &[u8], relation: u32, old: Option<Old>) -> bool {
-        if !self.new.has_unchanged() {
-            return false;
+    /// An insert or an update: sent, unless values have to be read first.
+    #[inline]
+    fn write(
+        &mut self,
+        start: u64,
+        payload: &[u8],
+        relation: u32,
+        old: Option<Old>,
+        found: Option<&HashMap<(u32, Vec<u8>), Values>>,
+        out: &mut Out,
+    ) -> Result<Step> {
+        let lacks = self.new.has_unchanged() || self.absent_columns;
+        let mut fetched = None;
+        if lacks && let Some(found) = found {
+            fetched = self.found(payload, relation, old, found);
+        } else if lacks {
+            self.deferred_xid = self.transaction.as_ref().map_or(0, |t| t.xid);
+            if self.note(payload, relation, old) {
+                write_entry(&mut self.deferred.entries, start, payload);
+                return Ok(if self.deferred.is_full() { Step::Fetch } else { Step::On });
+            }
         }
+        self.upsert(start, payload, relation, old, fetched, out)?;
+        Ok(Step::On)
+    }
+
+    /// Notes what a change lacks; says whether it lacks something that can be read.
+    fn note(&mut self, payload: &[u8], relation: u32, old: Option<Old>) -> bool {
         let Some(known) = self.relations.get(&relation) else { return false };
-        let xid = self.transaction.as_ref().map_or(0, |t| t.xid);
-        self.deferred_xid = xid;
         let after = after(payload, &self.new, old, &self.old, None);
-        self.deferred.note(known, &after, xid)
+        self.deferred.note(known, &after, self.deferred_xid)
     }
 
     fn found<'f>(
@@ -399,9 +415,6 @@ impl<'a> Reader<'a> {
         old: Option<Old>,
         found: &'f HashMap<(u32, Vec<u8>), Values>,
     ) -> Option<&'f Values> {
-        if !self.new.has_unchanged() {
-            return None;
-        }
         let known = self.relations.get(&relation)?;
         let key = key_of(known, &after(payload, &self.new, old, &self.old, None))?;
         found.get(&(relation, key))

@@ -15,14 +15,34 @@ pub(crate) struct Known {
     pub(crate) relation: Relation,
     /// The streams that its rows go to: none, one, or a partition's own and its root's.
     pub(crate) targets: Vec<Target>,
-    /// The cells of the replica identity.
+    /// The cells by which a row is found in the table.
     pub(crate) key: Vec<usize>,
+    /// Columns that the table has now and its streams want, but the messages have not: added
+    /// later, generated, or not published. Their cells follow the relation's own.
+    pub(crate) absent: Vec<String>,
 }
 
 impl Known {
-    pub(crate) fn new(relation: Relation, targets: Vec<Target>) -> Self {
-        let key = relation.columns.iter().enumerate().filter(|(_, c)| c.key).map(|(i, _)| i).collect();
-        Self { relation, targets, key }
+    pub(crate) fn new(relation: Relation, targets: Vec<Target>, absent: Vec<String>) -> Self {
+        let key = match targets.first() {
+            // All columns are marked as key then.
+            Some(target) if relation.identity == b'f' => target.key.clone(),
+            _ => relation.columns.iter().enumerate().filter(|(_, c)| c.key).map(|(i, _)| i).collect(),
+        };
+        Self { relation, targets, key, absent }
+    }
+
+    /// Cells in all.
+    pub(crate) fn width(&self) -> usize {
+        self.relation.columns.len() + self.absent.len()
+    }
+
+    /// The name of a cell's column, and whether it is of the replica identity.
+    pub(crate) fn column(&self, cell: usize) -> (&str, bool) {
+        match self.relation.columns.get(cell) {
+            Some(column) => (&column.name, column.key),
+            None => (self.absent.get(cell - self.relation.columns.len()).map_or("", String::as_str), false),
+        }
     }
 
     /// Whether some stream wants this cell.
@@ -55,10 +75,16 @@ pub(crate) enum Out {
 }
 
 impl Target {
-    /// `types` are those of the relation's columns.
-    pub(crate) fn new(followed: usize, table: &Followed, relation: &Relation, types: &[ColumnType]) -> Self {
+    /// `types` are those of the relation's columns; what it has not, and the table has, joins `absent`.
+    pub(crate) fn new(
+        followed: usize,
+        table: &Followed,
+        relation: &Relation,
+        types: &[ColumnType],
+        absent: &mut Vec<String>,
+    ) -> Self {
         let cell_of = |name: &str| relation.columns.iter().position(|c| c.name == name);
-        let out = |(column, name): (usize, &str)| match name {
+        let mut out = |(column, name): (usize, &str)| match name {
             CDC_LSN => Out::Lsn { column },
             CDC_UPDATED_AT => Out::UpdatedAt { column },
             CDC_DELETED_AT => Out::DeletedAt { column },
@@ -66,12 +92,23 @@ impl Target {
                 Some(cell) => {
                     Out::Cell { column, cell, key: relation.columns[cell].key, type_: types[cell].clone() }
                 }
-                None => Out::Null { column },
+                None => match table.table.columns.iter().find(|c| c.name == name && c.selectable) {
+                    Some(now) => {
+                        let known = absent.iter().position(|a| a == name).unwrap_or_else(|| {
+                            absent.push(name.to_owned());
+                            absent.len() - 1
+                        });
+                        let cell = relation.columns.len() + known;
+                        Out::Cell { column, cell, key: false, type_: now.type_.clone() }
+                    }
+                    None => Out::Null { column },
+                },
             },
         };
         let names = table.selected.columns.iter().map(|c| c.name.as_str()).enumerate();
         let key = table.table.change_key().iter().filter_map(|name| cell_of(name)).collect();
-        Self { followed, outs: names.map(out).collect(), key }
+        let outs = names.map(&mut out).collect();
+        Self { followed, outs, key }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Values that an update did not touch and that are stored out of line (TOAST) are not in the
 //! log, unless the table's replica identity is FULL. They are read from the table, by the
-//! row's key. Meanwhile the messages that follow wait here, so that records keep their order.
+//! row's key. So are columns that the messages do not have: those added after the change, and
+//! generated ones. Meanwhile the messages that follow wait here, so that records keep their order.
 //!
 //! The value read is that of now, not that of the update. The records still end at the
 //! truth: if the value changed after this update, the update that changed it comes later in
@@ -74,11 +75,10 @@ impl Deferred {
     /// Notes what an update lacks, if anything; says whether it has to wait.
     pub(crate) fn note(&mut self, known: &Known, after: &After<'_>, xid: u32) -> bool {
         let lacks = |cell: &usize| {
-            let key = known.relation.columns[*cell].key;
+            let (_, key) = known.column(*cell);
             after.value(*cell, key) == Value::Unchanged && known.wants(*cell)
         };
-        let cells = after.new.len().min(known.relation.columns.len());
-        let lacking: Vec<usize> = (0..cells).filter(lacks).collect();
+        let lacking: Vec<usize> = (0..known.width()).filter(lacks).collect();
         if lacking.is_empty() {
             return false;
         }
@@ -149,7 +149,7 @@ async fn read(
     found: &mut HashMap<Address, Values>,
 ) -> Result<usize> {
     let relation = &known.relation;
-    let column = |cell: &usize| quote_identifier(&relation.columns[*cell].name);
+    let column = |cell: &usize| quote_identifier(known.column(*cell).0);
     let list = |cells: &[usize]| cells.iter().map(column).collect::<Vec<_>>().join(", ");
     let literals = |key: &Vec<u8>| parts(key).iter().map(|p| quote_literal(p)).collect::<Vec<_>>().join(", ");
     let keys: Vec<String> = missing.keys().map(|key| format!("({})", literals(key))).collect();

@@ -48,7 +48,8 @@ pub(crate) async fn start(
     };
     if error.may_resync && cdc.invalid_cdc_cursor_position_behavior == InvalidPosition::Resync {
         tracing::warn!(
-            "{} As invalid_cdc_cursor_position_behavior is \"Re-sync data\", every table is read anew.",
+            "{} As invalid_cdc_cursor_position_behavior is \"Re-sync data\", every table is read anew. Rows that were deleted in the \
+             meantime stay in the destination: refresh the streams there to be rid of them.",
             error.text
         );
         let position = Position::new(database, &server.system, confirmed.0);

@@ -8,7 +8,7 @@ use connector_kit::{ChangeStream, Error, Result, SelectedStream, tracing};
 use postgres_kit::Connection;
 
 use super::followed::Followed;
-use super::learn::renamed_since;
+use super::learn::{fail, renamed_since};
 use super::position::Position;
 use super::read::{Follow, Out, follow};
 use super::start::{end_of_log, start};
@@ -19,7 +19,7 @@ use crate::first_read::{first_read, last_column, seen_columns};
 use crate::read::Run;
 use crate::snapshot;
 use crate::state::{Blocks, Cursor, Named, Streaming};
-use crate::tables::Table;
+use crate::tables::{Column, Table};
 
 /// Reads all streams. `tables` are those of the catalog.
 pub(crate) async fn read_changes(
@@ -31,6 +31,7 @@ pub(crate) async fn read_changes(
     out: &mut Out,
 ) -> Result<()> {
     let mut connection = snapshot::open(run.endpoint).await?;
+    let has_position = position.is_some();
     let start = start(&mut connection, cdc, &run.endpoint.database, position).await?;
     for stream in 0..streams.len() {
         if !start.goes_on {
@@ -64,11 +65,12 @@ pub(crate) async fn read_changes(
         };
         let state = match plan {
             Plan::Follow(state) => Some(state),
-            Plan::Read(blocks) => {
+            Plan::Read { blocks, before } => {
+                let before = before || has_position && !start.goes_on;
                 let left = cdc.initial_load_timeout().checked_sub(began.elapsed()).unwrap_or_default();
                 let row_lsn = insert_lsn(&mut connection).await?;
                 let mut output = out.stream(index);
-                let read = first_read(run, table, &selected, blocks, row_lsn, &mut output);
+                let read = first_read(run, table, &selected, blocks, before, row_lsn, &mut output);
                 let Ok(read) = tokio::time::timeout(left, read).await else {
                     return Err(took_too_long(table, cdc));
                 };
@@ -87,8 +89,7 @@ pub(crate) async fn read_changes(
         }
     }
     for (index, error) in renamed_since(&mut connection, &followed).await?.into_iter().rev() {
-        let table = followed.remove(index);
-        out.fail(table.stream, error);
+        fail(&followed.remove(index), error, out);
     }
     let target = end_of_log(&mut connection).await?;
     drop(connection);
@@ -113,8 +114,9 @@ pub(crate) async fn read_changes(
 
 /// What a stream needs.
 enum Plan {
-    /// To be read whole, from the first block or from where an earlier run stopped.
-    Read(Option<Blocks>),
+    /// To be read whole, from the first block or from where an earlier run stopped. `before`: rows
+    /// of it were sent before.
+    Read { blocks: Option<Blocks>, before: bool },
     /// Only its changes.
     Follow(Streaming),
 }
@@ -122,45 +124,57 @@ enum Plan {
 impl Plan {
     fn of(table: &Table, selected: &SelectedStream, resume: Option<Cursor>) -> Result<Self> {
         if selected.sync_mode == SyncMode::FullRefresh {
-            return Ok(Self::Read(match resume {
+            let blocks = match resume {
                 Some(Cursor::Blocks(blocks)) if blocks.then.is_none() => Some(blocks),
                 _ => None,
-            }));
+            };
+            return Ok(Self::Read { blocks, before: false });
         }
+        let anew = Self::Read { blocks: None, before: true };
         match resume {
-            None | Some(Cursor::Done | Cursor::Blocks(Blocks { then: None, .. })) => Ok(Self::Read(None)),
-            Some(Cursor::Blocks(blocks)) if matches!(blocks.then.as_deref(), Some(Cursor::Streaming(_))) => {
-                Ok(Self::Read(Some(blocks)))
+            None | Some(Cursor::Done | Cursor::Blocks(Blocks { then: None, .. })) => {
+                Ok(Self::Read { blocks: None, before: false })
             }
-            Some(Cursor::Streaming(state)) => Ok(match new_column(table, selected, &state) {
-                Some(name) => {
-                    tracing::info!(
-                        "Table {}: the column {name:?} was chosen since its state was made, so the table is read anew.",
-                        table.quoted()
-                    );
-                    Self::Read(None)
-                }
-                None => Self::Follow(state),
-            }),
-            Some(Cursor::Blocks(_) | Cursor::Value(_) | Cursor::Xmin(_)) => Err(Error::config(format!(
-                "The state of table {} was not written by change data capture. Clear the stream's state to read the table anew, or go back \
-                 to the replication method that wrote it.",
-                table.quoted()
-            ))),
+            Some(Cursor::Blocks(blocks)) => match blocks.then.as_deref() {
+                Some(Cursor::Streaming(state)) if lacks_column(table, selected, state) => Ok(anew),
+                Some(Cursor::Streaming(_)) => Ok(Self::Read { blocks: Some(blocks), before: true }),
+                _ => Err(foreign(table)),
+            },
+            Some(Cursor::Streaming(state)) if state.again || lacks_column(table, selected, &state) => {
+                Ok(anew)
+            }
+            Some(Cursor::Streaming(state)) => Ok(Self::Follow(state)),
+            Some(Cursor::Value(_) | Cursor::Xmin(_)) => Err(foreign(table)),
         }
     }
 }
 
-/// A selected column that the state's reads did not have. Rows in the destination lack its values,
-/// and the log brings only those that change. States of other programs do not say.
-fn new_column<'t>(table: &'t Table, selected: &SelectedStream, state: &Streaming) -> Option<&'t str> {
+fn foreign(table: &Table) -> Error {
+    Error::config(format!(
+        "The state of table {} was not written by change data capture. Clear the stream's state to read the table anew, or go back \
+         to the replication method that wrote it.",
+        table.quoted()
+    ))
+}
+
+/// Whether a column was selected that the state's reads did not have. Rows in the destination
+/// lack its values, and the log brings only those that change. States of other programs do not say.
+fn lacks_column(table: &Table, selected: &SelectedStream, state: &Streaming) -> bool {
     if state.columns.is_empty() {
-        return None;
+        return false;
     }
     let mut chosen = table.columns.iter().filter(|c| selected.column(&c.name).is_some());
-    // A column that only has another name now is told by its number, and is an error later.
-    let known = |number: i16| state.columns.iter().any(|c| c.number == number);
-    chosen.find(|c| !known(c.number)).map(|c| c.name.as_str())
+    // By both: one of the same name may be another one.
+    let seen = |c: &Column| state.columns.iter().any(|s| s.number == c.number && s.name == c.name);
+    let Some(new) = chosen.find(|c| !seen(c)) else {
+        return false;
+    };
+    tracing::info!(
+        "Table {}: the column {:?} was chosen since its state was made, so the table is read anew.",
+        table.quoted(),
+        new.name
+    );
+    true
 }
 
 /// Where the log is written at this moment: rows read from now on sort behind the changes before.

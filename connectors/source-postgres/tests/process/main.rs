@@ -2,6 +2,7 @@
 
 mod access;
 mod changes;
+mod changes_random;
 mod changes_slot;
 mod changes_tables;
 mod check;

@@ -2,6 +2,7 @@
 //! the greatest `_ab_cdc_lsn` winning, deleted rows gone; and the state to go on from.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
@@ -15,7 +16,7 @@ type Row = (u64, Option<Map<String, Value>>);
 
 /// A server, and a copy of its tables kept by the connector.
 pub(crate) struct Replica {
-    pub(crate) server: Postgres,
+    pub(crate) server: Arc<Postgres>,
     pub(crate) config: Value,
     pub(crate) state: Option<Value>,
     pub(crate) catalog: Value,
@@ -34,7 +35,7 @@ impl Replica {
         server.psql("SELECT pg_create_logical_replication_slot('s', 'pgoutput')");
         let config = harness::cdc(&server);
         let mut replica = Self {
-            server,
+            server: Arc::new(server),
             config,
             state: None,
             catalog: Value::Null,
@@ -143,17 +144,41 @@ impl Replica {
         rows.into_iter().map(|row| (row["id"].to_string(), row)).collect()
     }
 
+    /// The rows of a table as the connector itself reads them whole, without CDC.
+    pub(crate) fn read_whole(&self, table: &str) -> BTreeMap<String, Value> {
+        let config = self.server.config_json("postgres");
+        let stream = harness::stream(&config, &format!("public.{table}"));
+        let stream =
+            json!({"stream": stream, "sync_mode": "full_refresh", "destination_sync_mode": "overwrite"});
+        let config = self.files.json("whole.json", &config);
+        let catalog = self.files.json("whole-catalog.json", &json!({"streams": [stream]}));
+        let connector = Connector::new(env!("CARGO_BIN_EXE_source-postgres"));
+        let output = connector.run(["read", "--config", &config, "--catalog", &catalog]).succeeded();
+        data(&output, table).into_iter().map(|row| (row["id"].to_string(), row)).collect()
+    }
+
     /// Asserts that copy and table are equal.
     pub(crate) fn equals(&self, table: &str) {
-        let (copy, truth) = (self.rows(table), self.truth(table));
-        for (id, row) in &truth {
-            let short = |v: Option<&Value>| v.map(|v| v.to_string().chars().take(300).collect::<String>());
-            assert!(
-                copy.get(id) == Some(row),
-                "row {id} of {table}: {:?} is {:?}",
-                short(copy.get(id)),
-                short(Some(row))
-            );
+        self.compare(table, &self.truth(table));
+    }
+
+    /// Asserts that the copy of a table holds these rows.
+    pub(crate) fn compare(&self, table: &str, truth: &BTreeMap<String, Value>) {
+        let copy = self.rows(table);
+        for (id, row) in truth {
+            let found = copy.get(id).unwrap_or_else(|| panic!("row {id} of {table} is missing in the copy"));
+            for (name, value) in row.as_object().expect("a row") {
+                let short = |v: Option<&Value>| format!("{v:?}").chars().take(200).collect::<String>();
+                let theirs = found.get(name);
+                let both = (short(theirs), short(Some(value)));
+                assert!(
+                    theirs == Some(value),
+                    "{name} of row {id} of {table}: {} is {}; {:?}",
+                    both.0,
+                    both.1,
+                    self.tables[table][id].0
+                );
+            }
         }
         assert_eq!(copy.len(), truth.len(), "rows of {table} that are gone are still in the copy");
     }
