@@ -7,9 +7,9 @@ use std::task;
 use std::time::Duration;
 
 use connector_kit::{Error, Result, Secret, tracing};
-use russh::ChannelStream;
-use russh::client::{self, AuthResult, Handle};
+use russh::client::{self, AuthResult, Handle, KeyboardInteractiveAuthResponse};
 use russh::keys::{HashAlg, PrivateKeyWithHashAlg, PublicKeyOrCertificate, decode_secret_key};
+use russh::{ChannelStream, MethodKind};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -23,35 +23,48 @@ use crate::wire::Socket;
 pub enum TunnelMethod {
     /// Directly.
     #[default]
+    #[schemars(title = "No Tunnel")]
     NoTunnel,
     /// Through an SSH server that knows our key.
+    #[schemars(title = "SSH Key Authentication")]
     SshKeyAuth {
         /// The SSH server's name or address.
+        #[schemars(title = "SSH Tunnel Jump Server Host")]
         tunnel_host: String,
         /// The SSH server's port.
+        #[schemars(title = "SSH Connection Port")]
         #[serde(default = "ssh_port")]
         tunnel_port: u16,
         /// The user there.
+        #[schemars(title = "SSH Login Username")]
         tunnel_user: String,
         /// The user's private key, without a passphrase: OpenSSH's form or PEM.
+        #[schemars(title = "SSH Private Key", extend("multiline" = true))]
         ssh_key: Secret,
         /// The fingerprint of the SSH server's key, as `ssh-keygen -lf` prints it (`SHA256:…`). Without
         /// it, whatever key the server shows is accepted, with a warning that names its fingerprint.
+        #[schemars(title = "SSH Server Key Fingerprint")]
         tunnel_host_key: Option<String>,
     },
     /// Through an SSH server that asks for a password.
+    #[schemars(title = "Password Authentication")]
     SshPasswordAuth {
         /// The SSH server's name or address.
+        #[schemars(title = "SSH Tunnel Jump Server Host")]
         tunnel_host: String,
         /// The SSH server's port.
+        #[schemars(title = "SSH Connection Port")]
         #[serde(default = "ssh_port")]
         tunnel_port: u16,
         /// The user there.
+        #[schemars(title = "SSH Login Username")]
         tunnel_user: String,
         /// The user's password there.
+        #[schemars(title = "Password")]
         tunnel_user_password: Secret,
         /// The fingerprint of the SSH server's key, as `ssh-keygen -lf` prints it (`SHA256:…`). Without
         /// it, whatever key the server shows is accepted, with a warning that names its fingerprint.
+        #[schemars(title = "SSH Server Key Fingerprint")]
         tunnel_host_key: Option<String>,
     },
 }
@@ -62,6 +75,9 @@ fn ssh_port() -> u16 {
 
 /// Silence of the SSH server after which it is asked for a sign of life; three are waited for.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
+
+/// How often a server may ask before it is given up.
+const QUESTIONS: usize = 3;
 
 enum Proof<'a> {
     Key(&'a Secret),
@@ -111,7 +127,7 @@ pub(crate) async fn open(method: &TunnelMethod, host: &str, port: u16) -> Result
     };
     let (accepted, what) = match (proof, key) {
         (Proof::Password(password), _) | (Proof::Key(password), None) => {
-            (session.authenticate_password(user, password.expose()).await, "`tunnel_user_password`")
+            (log_in(&mut session, user, password).await, "`tunnel_user_password`")
         }
         (Proof::Key(_), Some(key)) => {
             // SHA-1, which a server that does not say may still want, is only for those that say so.
@@ -151,6 +167,40 @@ pub(crate) async fn open(method: &TunnelMethod, host: &str, port: u16) -> Result
         e => lost(e),
     })?;
     Ok(Box::new(Tunnelled { stream: channel.into_stream(), _session: session }))
+}
+
+/// By password; where the server takes one only as the answer to a question (PAM), in that way.
+async fn log_in(
+    session: &mut Handle<Greeter>,
+    user: &str,
+    password: &Secret,
+) -> Result<AuthResult, russh::Error> {
+    let answered = session.authenticate_password(user, password.expose()).await?;
+    match &answered {
+        // Only there: elsewhere a wrong password would be tried twice.
+        AuthResult::Failure { remaining_methods: left, partial_success: false }
+            if left.contains(&MethodKind::KeyboardInteractive) && !left.contains(&MethodKind::Password) => {}
+        _ => return Ok(answered),
+    }
+    let mut reply = session.authenticate_keyboard_interactive_start(user, None).await?;
+    // One question, and some servers then have a remark that wants no answer.
+    for _ in 0..QUESTIONS {
+        let questions = match reply {
+            KeyboardInteractiveAuthResponse::Success => return Ok(AuthResult::Success),
+            KeyboardInteractiveAuthResponse::Failure { remaining_methods, partial_success } => {
+                return Ok(AuthResult::Failure { remaining_methods, partial_success });
+            }
+            KeyboardInteractiveAuthResponse::InfoRequest { prompts, .. } => prompts,
+        };
+        // A password is not shown while it is typed; what is shown is another question.
+        let answer = |question: client::Prompt| match question.echo {
+            false => password.expose().to_owned(),
+            true => String::new(),
+        };
+        let answers = questions.into_iter().map(answer).collect();
+        reply = session.authenticate_keyboard_interactive_respond(answers).await?;
+    }
+    Ok(answered)
 }
 
 fn unreadable(e: russh::keys::Error, key: &Secret) -> Error {

@@ -11,7 +11,7 @@ use connector_kit::{ErrorKind, Secret};
 use postgres_kit::{Endpoint, Purpose, SslMode, TunnelMethod};
 use russh::keys::{HashAlg, PrivateKey, load_secret_key};
 use russh::server::{self, Auth, ChannelOpenHandle, Msg, Session};
-use russh::{Channel, ChannelOpenFailure};
+use russh::{Channel, ChannelOpenFailure, MethodKind, MethodSet};
 use tempfile::TempDir;
 use testkit::services::{Postgres, Version, free_port};
 use tokio::net::{TcpListener, TcpStream};
@@ -219,15 +219,34 @@ fn each_way_that_a_tunnel_fails_is_named_by_the_key_to_mend() {
     });
 }
 
-/// An SSH server that wants a password and forwards anything.
+/// An SSH server that wants a password, as such or as an answer, and forwards anything.
 #[derive(Clone)]
-struct Forwarder;
+struct Forwarder {
+    asks: bool,
+}
 
 impl server::Handler for Forwarder {
     type Error = russh::Error;
 
     async fn auth_password(&mut self, user: &str, password: &str) -> Result<Auth, russh::Error> {
         let known = user == "ali" && password == "opensesame";
+        Ok(if known && !self.asks { Auth::Accept } else { Auth::reject() })
+    }
+
+    async fn auth_keyboard_interactive<'a>(
+        &'a mut self,
+        user: &str,
+        _: &str,
+        response: Option<server::Response<'a>>,
+    ) -> Result<Auth, russh::Error> {
+        let Some(mut response) = response else {
+            return Ok(Auth::Partial {
+                name: "".into(),
+                instructions: "".into(),
+                prompts: vec![("Password: ".into(), false)].into(),
+            });
+        };
+        let known = user == "ali" && response.next().is_some_and(|answer| answer[..] == *b"opensesame");
         Ok(if known { Auth::Accept } else { Auth::reject() })
     }
 
@@ -254,8 +273,10 @@ impl server::Handler for Forwarder {
     }
 }
 
-async fn forward(listener: TcpListener, key: PrivateKey) {
+async fn forward(listener: TcpListener, key: PrivateKey, asks: bool) {
+    let methods = if asks { MethodKind::KeyboardInteractive } else { MethodKind::Password };
     let config = server::Config {
+        methods: MethodSet::from(&[methods][..]),
         keys: vec![key],
         auth_rejection_time: Duration::from_millis(10),
         ..Default::default()
@@ -265,7 +286,7 @@ async fn forward(listener: TcpListener, key: PrivateKey) {
         let (client, _) = listener.accept().await.unwrap();
         let config = Arc::clone(&config);
         tokio::spawn(async move {
-            if let Ok(session) = server::run_stream(config, client, Forwarder).await {
+            if let Ok(session) = server::run_stream(config, client, Forwarder { asks }).await {
                 let _ = session.await;
             }
         });
@@ -279,22 +300,24 @@ fn a_password_opens_a_tunnel_and_a_wrong_one_is_named() {
     let key = load_secret_key(key(folder.path(), "host", "-t ed25519"), None).unwrap();
     let fingerprint = key.public_key().fingerprint(HashAlg::Sha256).to_string();
     run(async {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        tokio::spawn(forward(listener, key));
-        let with = |password: &str| Endpoint {
-            tunnel: TunnelMethod::SshPasswordAuth {
-                tunnel_host: "127.0.0.1".into(),
-                tunnel_port: port,
-                tunnel_user: "ali".into(),
-                tunnel_user_password: Secret::from(password.to_owned()),
-                tunnel_host_key: Some(fingerprint.clone()),
-            },
-            ..endpoint(&postgres)
-        };
-        let mut connection = with("opensesame").connect(Purpose::Ordinary).await.unwrap();
-        assert_eq!(connection.query("SELECT 1").await.unwrap().len(), 1);
-        let shown = refused(&with("open barley")).await;
-        assert!(shown.contains("`tunnel_user_password`") && !shown.contains("open barley"), "{shown}");
+        for asks in [false, true] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let port = listener.local_addr().unwrap().port();
+            tokio::spawn(forward(listener, key.clone(), asks));
+            let with = |password: &str| Endpoint {
+                tunnel: TunnelMethod::SshPasswordAuth {
+                    tunnel_host: "127.0.0.1".into(),
+                    tunnel_port: port,
+                    tunnel_user: "ali".into(),
+                    tunnel_user_password: Secret::from(password.to_owned()),
+                    tunnel_host_key: Some(fingerprint.clone()),
+                },
+                ..endpoint(&postgres)
+            };
+            let mut connection = with("opensesame").connect(Purpose::Ordinary).await.unwrap();
+            assert_eq!(connection.query("SELECT 1").await.unwrap().len(), 1);
+            let shown = refused(&with("open barley")).await;
+            assert!(shown.contains("`tunnel_user_password`") && !shown.contains("open barley"), "{shown}");
+        }
     });
 }
