@@ -193,6 +193,11 @@ impl Endpoint {
 
     /// A socket to the server, encrypted if the channel says so.
     pub(crate) async fn open(&self, channel: Channel) -> Result<Opened> {
+        // First: a mistake in the config is the user's to know, whether the server is there or not.
+        let tls = match channel {
+            Channel::Plain => None,
+            Channel::Offered | Channel::Encrypted => Some(Tls::new(&self.ssl, &self.host)?),
+        };
         let (mut socket, sheltered): (Box<dyn Socket>, bool) = match &self.tunnel {
             TunnelMethod::NoTunnel => {
                 let (socket, local) = self.dial().await?;
@@ -200,11 +205,9 @@ impl Endpoint {
             }
             through => (tunnel::open(through, &self.host, self.port).await?, true),
         };
-        if channel == Channel::Plain {
+        let Some(tls) = tls else {
             return Ok(Opened { socket, encrypted: false, sheltered, binding: None });
-        }
-        // Before anything is sent: a mistake in the config is the user's to know, wherever the server is.
-        let tls = Tls::new(&self.ssl, &self.host)?;
+        };
         match self.ask_for_tls(&mut *socket).await? {
             true => {
                 let (socket, binding) = tls.handshake(socket, &self.address()).await?;
