@@ -15,7 +15,6 @@ impl Copy {
     pub fn new(types: &[&str]) -> Self {
         let columns = types.iter().enumerate().map(|(at, name)| {
             let info = TypeInfo {
-                oid: 0,
                 schema: "pg_catalog".into(),
                 name: (*name).into(),
                 kind: 'b',

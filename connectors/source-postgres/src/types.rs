@@ -20,7 +20,6 @@ use serde_json::{Value, json};
 /// A type as the server's catalog describes it.
 #[derive(Clone, Debug)]
 pub(crate) struct TypeInfo {
-    pub(crate) oid: u32,
     pub(crate) schema: String,
     pub(crate) name: String,
     /// `typtype`: b(ase), c(omposite), d(omain), e(num), r(ange), m(ultirange), p(seudo).

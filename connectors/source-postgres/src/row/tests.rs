@@ -14,7 +14,6 @@ const TRAILER: &[u8] = &[0xFF, 0xFF];
 
 fn built_in(name: &str) -> ColumnType {
     let info = TypeInfo {
-        oid: 1,
         schema: "pg_catalog".into(),
         name: name.into(),
         kind: 'b',

@@ -111,14 +111,13 @@ pub(crate) async fn column_types(
     types.learn(connection, &needed).await?;
     let of = |(oid, modifier): &(u32, i32)| match types.rows.contains_key(oid) {
         true => types.column_type(*oid, *modifier),
-        false => Ok(ColumnType::of(&gone(*oid), *modifier, types.locale)),
+        false => Ok(ColumnType::of(&gone(), *modifier, types.locale)),
     };
     columns.iter().map(of).collect()
 }
 
-fn gone(oid: u32) -> TypeInfo {
+fn gone() -> TypeInfo {
     TypeInfo {
-        oid,
         schema: String::new(),
         name: String::new(),
         kind: 'b',
@@ -212,7 +211,6 @@ impl Types {
             _ => self.info(oid, depth - 1).map(|info| Some(Box::new(info))),
         };
         Ok(TypeInfo {
-            oid,
             schema: row.schema.clone(),
             name: row.name.clone(),
             kind: row.kind,

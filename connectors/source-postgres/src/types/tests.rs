@@ -11,7 +11,6 @@ use super::{BUILT_IN, ColumnType, Fate, Kind, Locale, TypeInfo, scalar_text};
 
 fn built_in(name: &str) -> TypeInfo {
     TypeInfo {
-        oid: 1,
         schema: "pg_catalog".into(),
         name: name.into(),
         kind: 'b',
