@@ -17,7 +17,7 @@ const NAMED: usize = 5;
 /// The whole check.
 pub(crate) async fn check(endpoint: &Endpoint, config: &Config) -> Result<()> {
     let mut connection = endpoint.connect(Purpose::Ordinary).await?;
-    version(&connection, OLDEST, "source-postgres needs")?;
+    version(connection.server_version(), OLDEST, "source-postgres needs")?;
     let publication = config.cdc().map(|cdc| cdc.publication.as_str());
     let schemas = config.schemas();
     schemas_exist(&mut connection, &schemas).await?;
@@ -35,8 +35,7 @@ pub(crate) async fn check(endpoint: &Endpoint, config: &Config) -> Result<()> {
     Ok(())
 }
 
-fn version(connection: &Connection, oldest: u32, who: &str) -> Result<()> {
-    let version = connection.server_version();
+fn version(version: u32, oldest: u32, who: &str) -> Result<()> {
     if version >= oldest {
         return Ok(());
     }
@@ -152,5 +151,24 @@ fn names(all: impl ExactSizeIterator<Item = String>) -> String {
         Some((last, [])) => last.clone(),
         Some((last, rest)) => format!("{} and {last}", rest.join(", ")),
         None => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{OLDEST, names, version};
+
+    #[test]
+    fn a_server_that_is_too_old_is_told_with_both_versions() {
+        let error = version(110_022, OLDEST, "source-postgres needs").unwrap_err();
+        assert!(error.message().contains("PostgreSQL 11; source-postgres needs 12 or later"), "{error}");
+        version(120_000, OLDEST, "").unwrap();
+    }
+
+    #[test]
+    fn lists_read_like_sentences() {
+        let list = |n: usize| names((0..n).map(|i| i.to_string()));
+        assert_eq!([list(0), list(1), list(2), list(3)], ["", "0", "0 and 1", "0, 1 and 2"]);
+        assert_eq!(list(7), "0, 1, 2, 3, 4 and 2 more");
     }
 }

@@ -111,7 +111,7 @@ impl ServerError {
                 "The replication slot does not exist ({said}); create it, or check `replication_slot`."
             )),
             "42704" if has("publication") => Error::config(format!(
-                "The publication does not exist ({said}); create it, or check `publication`."
+                "The publication does not exist ({said}); create it, or check `publication`. If it is there, it was made after the replication slot, which sees publications as of its own position: drop the slot, create it again and re-sync."
             )),
             "42P01" | "3F000" | "42703" | "42704" | "42883" | "42P02" => Error::config(format!(
                 "Something the read needs is not in the database, or was dropped meanwhile ({said}); refresh the schema of the connection."

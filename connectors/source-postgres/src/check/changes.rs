@@ -16,7 +16,7 @@ const STANDBY: u32 = 160_000;
 
 /// The server's side: log, user, slot, publication.
 pub(super) async fn server(connection: &mut Connection, endpoint: &Endpoint, cdc: &Cdc) -> Result<()> {
-    version(connection, OLDEST, "CDC needs")?;
+    version(connection.server_version(), OLDEST, "CDC needs")?;
     log_level(connection).await?;
     replication_connection(endpoint).await?;
     let slot = match slots::slot(connection, &cdc.replication_slot).await? {

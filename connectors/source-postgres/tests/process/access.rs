@@ -89,3 +89,24 @@ fn a_table_that_left_the_publication_fails_and_is_not_read_whole_instead() {
     server.psql(&statement(&message));
     read_as(&config, &all, "incremental").succeeded();
 }
+
+#[test]
+fn a_publication_made_after_the_slot_is_told_apart_from_one_that_is_missing() {
+    let server = Postgres::start(Version::V15);
+    server.psql(
+        "CREATE TABLE t (id int PRIMARY KEY); SELECT pg_create_logical_replication_slot('s', 'pgoutput');
+        INSERT INTO t VALUES (1); CREATE PUBLICATION p FOR TABLE t;",
+    );
+    let config = cdc(&server);
+    let all: Vec<_> = streams(&config).into_iter().map(|(_, stream)| stream).collect();
+    let output = read_as(&config, &all, "incremental");
+    let message = &output.failed().message;
+    assert!(
+        message.contains("made after the replication slot") && message.contains("create it again"),
+        "{message}"
+    );
+    server.psql(
+        "SELECT pg_drop_replication_slot('s'); SELECT pg_create_logical_replication_slot('s', 'pgoutput');",
+    );
+    read_as(&config, &all, "incremental").succeeded();
+}
