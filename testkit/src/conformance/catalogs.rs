@@ -105,9 +105,12 @@ pub fn explicit_nulls_and_unknown_keys_are_accepted(suite: &impl Suite) {
             stream[key] = Value::Null;
         }
         stream["unheard_of"] = json!([1]);
-        for key in ["namespace", "is_resumable", "source_defined_cursor", "is_file_based"] {
+        for key in ["is_resumable", "source_defined_cursor", "is_file_based"] {
             stream["stream"][key] = Value::Null;
         }
+        // A namespace is part of the name: it is null only where there is none.
+        let namespace = stream["stream"]["namespace"].take();
+        stream["stream"]["namespace"] = namespace;
         stream["stream"]["unheard_of"] = json!("x");
     }
     let _ = transfer(suite, &folder, catalog.to_string()).succeeded();
