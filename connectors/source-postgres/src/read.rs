@@ -1,6 +1,6 @@
 //! One stream, without the change log: whole, by cursor or by transaction.
 
-use connector_kit::protocol::SyncMode;
+use connector_kit::protocol::{DestinationSyncMode, SyncMode};
 use connector_kit::tracing::warn;
 use connector_kit::{Backoff, Error, ErrorKind, Result, Row, SelectedStream, StreamOutput};
 use postgres_kit::Endpoint;
@@ -55,8 +55,7 @@ pub(crate) async fn read_stream<O: StreamOutput<Named>>(
             Some(Cursor::Blocks(blocks)) if blocks.then.is_none() => Some(blocks),
             _ => None,
         };
-        read.run(blocks, &Nothing, out).await?;
-        return out.checkpoint(&named(table, Cursor::Done));
+        return whole(&read, blocks, out).await;
     }
     match run.method {
         Method::Standard => by_cursor(&read, stream, resume, out).await,
@@ -66,6 +65,15 @@ pub(crate) async fn read_stream<O: StreamOutput<Named>>(
 
 pub(crate) fn named(table: &Table, cursor: Cursor) -> Named {
     Named { stream: table.name.clone(), namespace: table.schema.clone(), cursor }
+}
+
+async fn whole<O: StreamOutput<Named>>(
+    read: &TableRead<'_>,
+    resume: Option<Blocks>,
+    out: &mut O,
+) -> Result<()> {
+    read.run(resume, &Nothing, out).await?;
+    out.checkpoint(&named(read.table, Cursor::Done))
 }
 
 fn other_mode(table: &Table, mode: &str) -> Error {
@@ -113,6 +121,16 @@ async fn by_cursor<O: StreamOutput<Named>>(
     resume: Option<Cursor>,
     out: &mut O,
 ) -> Result<()> {
+    if stream.cursor_field.is_empty() && stream.destination_sync_mode != DestinationSyncMode::Append {
+        // Some clients ask for incremental everywhere and choose no cursor. Read whole, nothing is lost; and
+        // nothing is doubled, unless the destination appends.
+        warn!(
+            "Table {} has no cursor_field in the catalog; it is read whole. Choose a column that grows to read only what \
+             is new.",
+            read.table.descriptor()
+        );
+        return whole(read, None, out).await;
+    }
     let column = cursor_column(read.table, stream)?;
     let value = match resume {
         None => return first_by_cursor(read, &column, None, out).await,
