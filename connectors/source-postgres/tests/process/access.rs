@@ -1,10 +1,13 @@
 //! Streams of the catalog that cannot be read, beside others that can.
 
-use serde_json::json;
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
 use testkit::services::{Postgres, Version};
 use testkit::{Exit, Output};
 
 use crate::harness::{as_user, cdc, create_user, read, read_as, statement, streams};
+use crate::replay::{Replay, configured};
 
 /// What went wrong with the one stream that failed, while the good one arrived.
 fn fault(output: &Output) -> String {
@@ -109,4 +112,34 @@ fn a_publication_made_after_the_slot_is_told_apart_from_one_that_is_missing() {
         "SELECT pg_drop_replication_slot('s'); SELECT pg_create_logical_replication_slot('s', 'pgoutput');",
     );
     read_as(&config, &all, "incremental").succeeded();
+}
+
+#[test]
+fn a_table_of_which_some_columns_are_granted_is_read_whole_and_by_cursor() {
+    for version in [Version::V15, Version::V18] {
+        let server = Postgres::start(version);
+        server.psql(&format!(
+            "CREATE TABLE partly (id int PRIMARY KEY, secret text, at int); CREATE INDEX ON partly (at);
+             INSERT INTO partly SELECT n, 'hidden', nullif(n % 10, 0) FROM generate_series(1, 100) n;
+             {} GRANT SELECT (id, at) ON partly TO reader;",
+            create_user("reader", "")
+        ));
+        let mut config = as_user(server.config_json("postgres"), "reader");
+        config["max_db_connections"] = 2.into();
+        let stream = &streams(&config)[0].1;
+        let whole = Replay::new(&config, &[configured(stream, "full_refresh", "overwrite", None)]).sync();
+        assert_eq!(whole.records().count(), 100, "{version:?}: {whole}");
+        let mut replay = Replay::new(&config, &[configured(stream, "incremental", "append", Some("at"))]);
+        replay.sync();
+        server.psql("INSERT INTO partly VALUES (101, 'hidden', 50), (102, 'hidden', 60); UPDATE partly SET at = 70 WHERE id = 1");
+        replay.sync();
+        let expected: BTreeMap<String, Value> = serde_json::from_str::<Vec<Value>>(
+            &server.psql("SELECT json_agg(json_build_object('id', id, 'at', at)) FROM partly"),
+        )
+        .unwrap()
+        .into_iter()
+        .map(|row| (row["id"].to_string(), row))
+        .collect();
+        assert_eq!(replay.latest("public.partly", "id"), expected, "{version:?}");
+    }
 }
