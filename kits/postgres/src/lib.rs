@@ -59,7 +59,7 @@
 //!
 //! # What it costs
 //!
-//! Reading and dropping 2 million rows of 213 bytes takes a quarter of a CPU second, nine tenths of it the
+//! Reading and dropping 2 million rows of 213 bytes takes a quarter of a CPU second, four fifths of it the
 //! kernel's, and 4 MB: see `examples/count_copy.rs`.
 
 mod cancel;
