@@ -1,0 +1,4 @@
+//! Writes PostgreSQL: typed tables, rows and the state that they belong to in one transaction.
+//! A library so that benches reach its hot path; the program is `main.rs`.
+
+mod column_type;

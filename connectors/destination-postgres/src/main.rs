@@ -1,0 +1,3 @@
+//! destination-postgres: see the library.
+
+fn main() {}
