@@ -27,6 +27,7 @@ mod row;
 mod schema;
 mod secret;
 mod spec;
+mod stamp;
 mod stream;
 mod text;
 mod traits;
@@ -46,6 +47,7 @@ pub use row::Row;
 pub use schema::{Column, FieldType};
 pub use secret::Secret;
 pub use spec::config_schema;
+pub use stamp::{Changes, EXTRACTED_AT, GENERATION_ID, META, RAW_ID, Stamp};
 pub use stream::{Generation, SelectedStream};
 pub use text::{write_date, write_time, write_timestamp};
 pub use traits::{

@@ -3,9 +3,9 @@
 use std::fs::File;
 use std::sync::Arc;
 
-use columnar::{Budget, Layout, ParquetFile, ParquetOptions, Stamp};
+use columnar::{Budget, Layout, ParquetFile, ParquetOptions};
 use connector_kit::protocol::json::Token;
-use connector_kit::{BatchRow, Error, RecordBatch, Result, RowDecoder, RowSink};
+use connector_kit::{BatchRow, Error, RecordBatch, Result, RowDecoder, RowSink, Stamp};
 
 use crate::config::{Config, Format, TextCompression, delimiter_byte};
 use crate::keys::{KeyTaker, KeyWriter};

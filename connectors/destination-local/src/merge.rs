@@ -4,9 +4,9 @@
 use std::io::{BufRead, BufReader, Read};
 use std::sync::Arc;
 
-use columnar::{EXTRACTED_AT, Layout};
+use columnar::Layout;
 use connector_kit::protocol::json::{self, Token};
-use connector_kit::{Result, RowDecoder, RowSink};
+use connector_kit::{EXTRACTED_AT, Result, RowDecoder, RowSink};
 use flate2::read::MultiGzDecoder;
 
 use crate::dedup::{self, KeyFile};

@@ -3,10 +3,9 @@
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write};
 
-use columnar::{Changes, EXTRACTED_AT, GENERATION_ID, META, RAW_ID, Stamp};
 use connector_kit::protocol::ChangeReason;
 use connector_kit::protocol::json::{self, Token};
-use connector_kit::{BatchRow, RowSink};
+use connector_kit::{BatchRow, Changes, EXTRACTED_AT, GENERATION_ID, META, RAW_ID, RowSink, Stamp};
 use flate2::Compression;
 use flate2::read::MultiGzDecoder;
 use flate2::write::GzEncoder;

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use columnar::{Budget, Layout, Stamp};
+use columnar::{Budget, Layout};
 use connector_kit::protocol::DestinationSyncMode;
-use connector_kit::{Error, Outcome, RecordBatch, Result, RowDecoder, SelectedStream, StreamWriter};
+use connector_kit::{Error, Outcome, RecordBatch, Result, RowDecoder, SelectedStream, Stamp, StreamWriter};
 
 use crate::dir::Dir;
 use crate::encode::{FileWriter, Keys, Style};

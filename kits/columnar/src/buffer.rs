@@ -6,12 +6,11 @@ use arrow_array::types::{Int64Type, TimestampMillisecondType};
 use arrow_array::{ArrayRef, PrimitiveArray, RecordBatch as Columns};
 use arrow_buffer::ScalarBuffer;
 use connector_kit::protocol::json::Token;
-use connector_kit::{BatchRow, RowSink};
+use connector_kit::{BatchRow, Changes, EXTRACTED_AT, META, RAW_ID, RowSink, Stamp};
 
 use crate::Error;
 use crate::column::{ColumnBuffer, TextBuffer, reclaim};
 use crate::schema::{ADDED, Layout};
-use crate::stamp::{Changes, EXTRACTED_AT, META, RAW_ID, Stamp};
 
 /// Rows encoded at once …
 const BATCH_ROWS: usize = 8_192;

@@ -1,8 +1,7 @@
 //! From records to Arrow arrays and Parquet files, for every destination that writes columns.
 //!
-//! What lives here: the columns that destinations add to every row ([`Stamp`]), the typed
-//! buffers that records are decoded into ([`RowBuffer`]), and Parquet files whose open row
-//! groups share one memory budget ([`ParquetFile`], [`Budget`]). Arrow and Parquet types
+//! What lives here: the typed buffers that records are decoded into ([`RowBuffer`]), and
+//! Parquet files whose open row groups share one memory budget ([`ParquetFile`], [`Budget`]). Arrow and Parquet types
 //! stay behind this crate, except for readers in [`read`].
 //! What does not: where files go, what they are called, and when they become visible.
 
@@ -12,13 +11,11 @@ mod column;
 mod parquet_file;
 pub mod read;
 mod schema;
-mod stamp;
 
 pub use budget::Budget;
 pub use buffer::RowBuffer;
 pub use parquet_file::{Codec, ParquetFile, ParquetOptions, Rows};
 pub use schema::{Layout, ReservedName};
-pub use stamp::{Changes, EXTRACTED_AT, GENERATION_ID, META, RAW_ID, Stamp};
 
 /// Why rows cannot become columns.
 #[derive(Debug, thiserror::Error)]

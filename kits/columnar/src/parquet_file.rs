@@ -11,7 +11,7 @@ use arrow_array::types::{
 };
 use arrow_array::{Array, ArrayRef, PrimitiveArray, RecordBatch as Columns, StringArray};
 use arrow_schema::{DataType, SchemaRef};
-use connector_kit::BatchRow;
+use connector_kit::{BatchRow, Stamp};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::basic::{Compression, GzipLevel, ZstdLevel};
@@ -23,7 +23,6 @@ use crate::Error;
 use crate::budget::{Budget, Holder};
 use crate::buffer::RowBuffer;
 use crate::schema::Layout;
-use crate::stamp::Stamp;
 
 /// How pages are compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

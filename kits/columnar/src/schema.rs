@@ -4,9 +4,7 @@ use std::sync::Arc;
 
 use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use connector_kit::protocol::json;
-use connector_kit::{Column, FieldType};
-
-use crate::stamp::{EXTRACTED_AT, GENERATION_ID, META, RAW_ID};
+use connector_kit::{Column, EXTRACTED_AT, FieldType, GENERATION_ID, META, RAW_ID};
 
 /// How many columns stand before the stream's own.
 pub(crate) const ADDED: usize = 4;

@@ -8,8 +8,8 @@ use arrow_array::types::{
     Date32Type, Float64Type, Int64Type, TimestampMicrosecondType, TimestampMillisecondType,
 };
 use arrow_array::{Array, RecordBatch as Columns};
-use columnar::{Budget, Codec, Error, Layout, ParquetFile, ParquetOptions, Stamp, read};
-use connector_kit::{Column, FieldType, RecordBatch, RowDecoder};
+use columnar::{Budget, Codec, Error, Layout, ParquetFile, ParquetOptions, read};
+use connector_kit::{Column, FieldType, RecordBatch, RowDecoder, Stamp};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 const TYPES: [FieldType; 12] = [

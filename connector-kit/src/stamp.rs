@@ -2,8 +2,8 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use connector_kit::protocol::ChangeReason;
-use connector_kit::protocol::json::{self, Token};
+use protocol::ChangeReason;
+use protocol::json::{self, Token};
 
 /// A UUID per row.
 pub const RAW_ID: &str = "_airbyte_raw_id";
@@ -160,7 +160,7 @@ fn reason_text(reason: ChangeReason) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::{Changes, Stamp, reason_text};
-    use connector_kit::protocol::ChangeReason;
+    use protocol::ChangeReason;
     use std::collections::HashSet;
 
     #[test]
