@@ -2,3 +2,5 @@
 //! A library so that benches reach its hot path; the program is `main.rs`.
 
 mod column_type;
+mod config;
+mod names;
