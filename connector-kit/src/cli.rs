@@ -13,7 +13,7 @@ use clap::{Parser, Subcommand};
 use protocol::{ConnectionStatus, ConnectionStatusKind, Message, Trace};
 
 use crate::config::{parse_config, read_config};
-use crate::context::{Context, Stop};
+use crate::context::{Context, RunIdentity, Stop};
 use crate::emitter::Emitter;
 use crate::error::{Error, ErrorKind, Result};
 use crate::logging;
@@ -21,7 +21,8 @@ use crate::row::now_ms;
 use crate::secret::Masker;
 use crate::spec::{config_schema, specification};
 use crate::traits::{ChangeSource, Connector, Destination, Source};
-use crate::{read, write};
+use crate::transactional::TransactionalDestination;
+use crate::{read, transaction, write};
 
 /// How long a run that was asked to stop may take to reach a safe point.
 const STOP_GRACE: Duration = Duration::from_secs(10);
@@ -54,6 +55,15 @@ enum Command {
         /// The state of an earlier run, a JSON file.
         #[arg(long)]
         state: Option<PathBuf>,
+    },
+    /// Print the states that the last run of this connection has committed with their rows.
+    #[command(hide = true)]
+    Committed {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// The configured catalog, a JSON file.
+        #[arg(long)]
+        catalog: PathBuf,
     },
     /// Write the records on stdin.
     Write {
@@ -92,6 +102,12 @@ pub fn destination_main<D: Destination>() -> ExitCode {
     run::<D, DestinationCommands>()
 }
 
+/// The `main` of a destination whose writers share one transaction; see [`source_main`].
+#[must_use]
+pub fn transactional_destination_main<D: TransactionalDestination>() -> ExitCode {
+    run::<D, TransactionalCommands>()
+}
+
 /// What only sources, or only destinations, can do.
 trait Commands<C: Connector> {
     fn spec() -> Message;
@@ -117,6 +133,9 @@ impl<S: Source> Commands<S> for SourceCommands {
         match command {
             Command::Read { catalog, state, .. } => {
                 read::read(source, catalog, state.as_deref(), out, stop).await
+            }
+            Command::Committed { .. } => {
+                Err(Error::config(format!("{} is a source: it has no `committed`.", S::NAME)))
             }
             _ => Err(Error::config(format!("{} is a source: it has no `write`; use `read`.", S::NAME))),
         }
@@ -157,7 +176,34 @@ impl<D: Destination> Commands<D> for DestinationCommands {
                 let stdin = duplicate(std::io::stdin().as_fd())?;
                 write::write(destination, catalog, stdin, out, stop).await
             }
+            Command::Committed { .. } => Err(Error::config(format!(
+                "{} keeps no states beside its rows: it has no `committed`.",
+                D::NAME
+            ))),
             _ => Err(Error::config(format!("{} is a destination: it has no `read`; use `write`.", D::NAME))),
+        }
+    }
+}
+
+enum TransactionalCommands {}
+
+impl<D: TransactionalDestination> Commands<D> for TransactionalCommands {
+    fn spec() -> Message {
+        let mut spec = specification::<D::Config>(D::NAME, Some(D::SYNC_MODES));
+        spec.extra.insert("ferrybyte".into(), serde_json::json!({"committed_states": true}));
+        Message::Spec(spec)
+    }
+    async fn discover(destination: &D) -> Result<Message> {
+        <DestinationCommands as Commands<D>>::discover(destination).await
+    }
+    async fn transfer(destination: &D, command: &Command, out: &Emitter, stop: &Stop) -> Result<()> {
+        match command {
+            Command::Write { catalog, .. } => {
+                let stdin = duplicate(std::io::stdin().as_fd())?;
+                transaction::write(destination, catalog, stdin, out, stop).await
+            }
+            Command::Committed { catalog, .. } => transaction::committed(destination, catalog, out).await,
+            other => <DestinationCommands as Commands<D>>::transfer(destination, other, out, stop).await,
         }
     }
 }
@@ -254,7 +300,7 @@ fn execute<C: Connector, K: Commands<C>>(cli: &Cli, out: &Emitter, stop: &Stop) 
     let path = match &cli.command {
         Command::Spec => return out.message(&K::spec()),
         Command::Check(config) | Command::Discover(config) => &config.config,
-        Command::Read { config, .. } | Command::Write { config, .. } => {
+        Command::Read { config, .. } | Command::Write { config, .. } | Command::Committed { config, .. } => {
             // The short commands hold nothing that a signal's default could hurt.
             watch_signals(stop.clone())?;
             &config.config
@@ -287,7 +333,7 @@ async fn command<C: Connector, K: Commands<C>>(
     out: &Emitter,
     stop: &Stop,
 ) -> Result<()> {
-    let context = Context { stop: stop.clone() };
+    let context = Context { stop: stop.clone(), run: RunIdentity::of_environment() };
     let connect = async {
         let config = parse_config::<C::Config>(schema, config)?;
         C::connect(config, &context).await
@@ -312,7 +358,7 @@ async fn command<C: Connector, K: Commands<C>>(
             }
         }
         Command::Discover(_) => out.message(&K::discover(&connect.await?).await?),
-        Command::Read { .. } | Command::Write { .. } => {
+        Command::Read { .. } | Command::Write { .. } | Command::Committed { .. } => {
             K::transfer(&connect.await?, &cli.command, out, stop).await
         }
     }

@@ -15,6 +15,29 @@ pub(crate) struct Ledger {
     shared: RecordDigest,
     waiting: Vec<Waiting>,
     next: u64,
+    /// The last state before the last mark.
+    marked: u64,
+}
+
+/// A state that is safe to echo, with its counts.
+#[derive(Debug)]
+pub(crate) struct Durable {
+    order: u64,
+    /// Its stream, or `None` when all share it.
+    pub(crate) stream: Option<usize>,
+    /// The line as it came.
+    pub(crate) line: Vec<u8>,
+    pub(crate) stats: StateStats,
+}
+
+impl Durable {
+    /// The line that says so, newline and all.
+    pub(crate) fn echo(&self) -> Result<Vec<u8>> {
+        let mut echo = State::echo(&self.line, &self.stats)
+            .map_err(|e| Error::system("A state cannot be echoed.").with_source(e))?;
+        echo.push(b'\n');
+        Ok(echo)
+    }
 }
 
 /// States that wait are kept whole; this many bytes of them force a flush.
@@ -32,6 +55,10 @@ struct StreamLedger {
     /// The rows are seen only once the stream is published, and are dropped if it is not:
     /// until then none of its states may be echoed.
     held: bool,
+    /// It took rows that no state covers yet.
+    beyond: bool,
+    /// It took rows since the last mark.
+    unmarked: bool,
 }
 
 impl StreamLedger {
@@ -53,7 +80,13 @@ impl Ledger {
     /// `held` says of each stream whether its states wait for [`published`](Self::published).
     pub(crate) fn new(held: impl IntoIterator<Item = bool>) -> Self {
         let streams = held.into_iter().map(|held| StreamLedger { held, ..StreamLedger::default() });
-        Self { streams: streams.collect(), shared: RecordDigest::default(), waiting: Vec::new(), next: 0 }
+        Self {
+            streams: streams.collect(),
+            shared: RecordDigest::default(),
+            waiting: Vec::new(),
+            next: 0,
+            marked: 0,
+        }
     }
 
     /// The writer took a batch.
@@ -62,18 +95,21 @@ impl Ledger {
         entry.taken.merge(digest);
         entry.unflushed = true;
         entry.unflushed_bytes += bytes as u64;
+        (entry.beyond, entry.unmarked) = (true, true);
     }
 
     /// A state arrived; it covers the rows taken since the one before of its scope.
     pub(crate) fn state(&mut self, stream: Option<usize>, line: Vec<u8>) {
         let stats = match stream {
             Some(index) => {
+                self.boundary(index);
                 let entry = &mut self.streams[index];
                 let since = entry.taken.since(entry.at_state);
                 entry.at_state = entry.taken;
                 since
             }
             None => {
+                self.streams.iter_mut().for_each(|s| s.beyond = false);
                 let mut all = RecordDigest::default();
                 self.streams.iter().for_each(|s| all.merge(s.taken));
                 let since = all.since(self.shared);
@@ -108,6 +144,62 @@ impl Ledger {
         self.streams[stream].held = true;
     }
 
+    /// The stream stands where a later run would go on.
+    pub(crate) fn boundary(&mut self, stream: usize) {
+        self.streams[stream].beyond = false;
+    }
+
+    /// Whether no stream has rows that a source going on from the last states would send again. Held
+    /// streams do not count: they begin anew.
+    pub(crate) fn aligned(&self) -> bool {
+        !(0..self.streams.len()).any(|s| self.is_beyond(s))
+    }
+
+    /// Whether this one has such rows.
+    pub(crate) fn is_beyond(&self, stream: usize) -> bool {
+        self.streams[stream].beyond && !self.streams[stream].held
+    }
+
+    /// Whether the stream's states wait until it is published.
+    pub(crate) fn is_held(&self, stream: usize) -> bool {
+        self.streams[stream].held
+    }
+
+    /// Everything taken so far would survive a return to here.
+    pub(crate) fn mark(&mut self) {
+        self.marked = self.next;
+        self.streams.iter_mut().for_each(|s| s.unmarked = false);
+    }
+
+    /// Whether rows of the stream came after the last mark.
+    pub(crate) fn is_unmarked(&self, stream: usize) -> bool {
+        self.streams[stream].unmarked
+    }
+
+    /// Rows that came after the last mark are gone, and so are the states that did.
+    pub(crate) fn back_to_mark(&mut self) {
+        let marked = self.marked;
+        self.waiting.retain(|w| w.order <= marked);
+        self.streams.iter_mut().for_each(|s| (s.beyond, s.unmarked) = (false, false));
+    }
+
+    /// Whether all streams together are to be made durable now so that waiting states can be echoed.
+    /// `patience` says how many times more than the policy is still fine.
+    pub(crate) fn all_due(&self, policy: &FlushPolicy, patience: u32) -> bool {
+        let can_be_echoed = |w: &&Waiting| match w.stream {
+            Some(stream) => !self.streams[stream].held,
+            None => !self.streams.iter().any(|s| s.held),
+        };
+        let lines: usize = self.waiting.iter().filter(can_be_echoed).map(|w| w.line.len()).sum();
+        let Some(oldest) = self.waiting.iter().filter(can_be_echoed).map(|w| w.since).min() else {
+            return false;
+        };
+        let bytes: u64 = self.streams.iter().filter(|s| !s.held).map(|s| s.unflushed_bytes).sum();
+        lines >= WAITING_BYTES * patience as usize
+            || bytes >= policy.bytes.saturating_mul(patience.into())
+            || oldest.elapsed() >= policy.age.saturating_mul(patience)
+    }
+
     /// The streams to flush now so that waiting states can be echoed; each at most once.
     pub(crate) fn due(&self, policy: &FlushPolicy) -> Vec<usize> {
         let scope = |w: &Waiting| w.stream.map_or(0..self.streams.len(), |s| s..s + 1);
@@ -130,28 +222,21 @@ impl Ledger {
         self.streams[stream].unflushed
     }
 
-    /// Takes the states that are safe to echo, oldest first, as lines. A state is returned once.
-    pub(crate) fn take_durable(&mut self) -> Result<Vec<Vec<u8>>> {
+    /// Takes the states that are safe to echo, oldest first. A state is returned once.
+    pub(crate) fn take_durable(&mut self) -> Vec<Durable> {
         let streams = &self.streams;
         let any_blocks = streams.iter().any(StreamLedger::blocks);
         let mut durable = Vec::new();
         self.waiting.retain_mut(|w| {
             let blocked = w.stream.map_or(any_blocks, |s| streams[s].blocks());
             if !blocked {
-                durable.push((w.order, std::mem::take(&mut w.line), std::mem::take(&mut w.stats)));
+                let (line, stats) = (std::mem::take(&mut w.line), std::mem::take(&mut w.stats));
+                durable.push(Durable { order: w.order, stream: w.stream, line, stats });
             }
             blocked
         });
-        durable.sort_by_key(|(order, ..)| *order);
+        durable.sort_by_key(|d| d.order);
         durable
-            .into_iter()
-            .map(|(_, line, stats)| {
-                let mut echo = State::echo(&line, &stats)
-                    .map_err(|e| Error::system("A state cannot be echoed.").with_source(e))?;
-                echo.push(b'\n');
-                Ok(echo)
-            })
-            .collect()
     }
 }
 
@@ -172,7 +257,8 @@ mod tests {
     }
 
     fn durable(ledger: &mut Ledger) -> Vec<String> {
-        ledger.take_durable().unwrap().into_iter().map(|l| String::from_utf8(l).unwrap()).collect()
+        let durable = ledger.take_durable();
+        durable.iter().map(|d| String::from_utf8(d.echo().unwrap()).unwrap()).collect()
     }
 
     #[test]
@@ -233,5 +319,44 @@ mod tests {
         assert!(ledger.due(&never).is_empty());
         assert_eq!(ledger.due(&FlushPolicy { bytes: 10, ..never }), [0]);
         assert_eq!(ledger.due(&FlushPolicy { age: Duration::ZERO, ..never }), [0]);
+    }
+
+    #[test]
+    fn all_are_due_together_only_when_a_state_waits_that_can_be_echoed() {
+        let mut ledger = Ledger::new([true, false]);
+        let now = FlushPolicy { bytes: u64::MAX, age: Duration::ZERO };
+        ledger.took(0, rows(1), 10);
+        ledger.state(Some(0), state("held"));
+        ledger.state(None, state("shared with a held one"));
+        assert!(!ledger.all_due(&now, 1));
+        ledger.took(1, rows(1), 10);
+        ledger.state(Some(1), state("b"));
+        assert!(ledger.all_due(&now, 1));
+        let bytes = FlushPolicy { bytes: 5, age: Duration::from_secs(3600) };
+        assert!(ledger.all_due(&bytes, 2) && !ledger.all_due(&bytes, 4));
+    }
+
+    #[test]
+    fn streams_are_aligned_at_states_and_what_came_after_a_mark_can_be_forgotten() {
+        let mut ledger = Ledger::new([false, false, true]);
+        ledger.took(0, rows(1), 10);
+        ledger.took(2, rows(1), 10);
+        assert!(!ledger.aligned());
+        ledger.state(Some(0), state("a"));
+        assert!(ledger.aligned(), "a held stream begins anew anyway");
+        ledger.mark();
+        ledger.took(0, rows(1), 10);
+        ledger.took(1, rows(1), 10);
+        ledger.state(Some(0), state("after"));
+        assert!(!ledger.aligned() && ledger.is_beyond(1) && ledger.is_unmarked(0) && !ledger.is_unmarked(2));
+        ledger.back_to_mark();
+        assert!(ledger.aligned() && !ledger.is_unmarked(0));
+        (0..2).for_each(|s| ledger.flushed(s));
+        let echoed = durable(&mut ledger);
+        assert!(echoed.len() == 1 && echoed[0].contains("\"a\""), "{echoed:?}");
+        ledger.took(0, rows(1), 10);
+        ledger.took(1, rows(1), 10);
+        ledger.state(None, state("g"));
+        assert!(ledger.aligned());
     }
 }

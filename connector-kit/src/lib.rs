@@ -31,12 +31,14 @@ mod stamp;
 mod stream;
 mod text;
 mod traits;
+mod transaction;
+mod transactional;
 pub mod values;
 mod write;
 
 pub use changes::{ChangeEmitter, ChangeOutput, ChangeStream};
-pub use cli::{change_source_main, destination_main, source_main};
-pub use context::{Context, Stop};
+pub use cli::{change_source_main, destination_main, source_main, transactional_destination_main};
+pub use context::{Context, RunIdentity, Stop};
 pub use decode::{DecodeError, RowDecoder, RowSink};
 pub use emitter::StreamEmitter;
 pub use error::{Error, ErrorKind, Result};
@@ -53,6 +55,7 @@ pub use text::{write_date, write_time, write_timestamp};
 pub use traits::{
     ChangeSource, Connector, Destination, FlushPolicy, Outcome, Source, StreamOutput, StreamWriter,
 };
+pub use transactional::{Checkpoint, Committed, TransactionalDestination};
 
 pub use schemars;
 pub use tracing;

@@ -180,8 +180,9 @@ fn look_up(catalog: &Catalog, wanted: &[StreamDescriptor]) -> Vec<Result<Stream>
     wanted.iter().map(look_up).collect()
 }
 
-/// When the kit makes a destination's rows durable so that states can be echoed. Streams in
-/// `overwrite` mode are not flushed early: their states wait until `finish` has published them.
+/// When the kit makes a destination's rows durable so that states can be echoed. Streams that are
+/// held (see [`Destination::holds`]) are not flushed early: their states wait until `finish` has
+/// published them.
 #[derive(Clone, Copy, Debug)]
 pub struct FlushPolicy {
     /// After this many bytes of record data in a stream.
@@ -202,6 +203,23 @@ pub trait Destination: Connector {
     type Writer: StreamWriter;
     /// The modes that `spec` offers; others are refused by the kit.
     const SYNC_MODES: &'static [DestinationSyncMode];
+
+    /// Called once before the first `open` with all streams of the catalog, in its order: the
+    /// place to settle what depends on all of them, such as names that must stay apart.
+    ///
+    /// # Errors
+    /// Ends the run before anything is written.
+    fn prepare(&self, streams: &[SelectedStream]) -> impl Future<Output = Result<()>> + Send {
+        let _ = streams;
+        async { Ok(()) }
+    }
+
+    /// Whether the stream's rows are seen only once [`StreamWriter::finish`] has published them, and
+    /// are dropped if that does not come. Such a stream is written anew after a failure, so none of
+    /// its states is echoed before it is published.
+    fn holds(&self, stream: &SelectedStream) -> bool {
+        stream.destination_sync_mode == DestinationSyncMode::Overwrite
+    }
 
     /// Prepares one stream for writing. Called once for every stream of the catalog
     /// before the first record, so that empty streams exist too. Must not disturb rows

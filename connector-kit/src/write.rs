@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::path::Path;
 use std::sync::mpsc::{Sender, channel};
+use std::time::Duration;
 
 use protocol::{DestinationSyncMode, StreamStatusKind};
 use tokio::sync::mpsc;
@@ -16,20 +17,35 @@ use crate::read::load_catalog;
 use crate::stream::SelectedStream;
 use crate::traits::{Destination, FlushPolicy, Outcome, StreamWriter};
 
-pub(crate) async fn write<D: Destination>(
-    destination: &D,
-    catalog: &Path,
-    stdin: File,
-    out: &Emitter,
-    stop: &Stop,
-) -> Result<()> {
-    let configured = load_catalog(catalog)?;
+/// What a run works on: the streams of the catalog, a writer for each, and what comes on stdin.
+pub(crate) struct Prepared<W> {
+    pub(crate) streams: Vec<SelectedStream>,
+    pub(crate) writers: Vec<Option<W>>,
+    pub(crate) ledger: Ledger,
+    pub(crate) inbox: mpsc::Receiver<Event>,
+    pub(crate) spare: Sender<RecordBatch>,
+}
+
+/// The streams of a catalog, each checked by itself.
+pub(crate) fn select<D: Destination>(catalog: &Path) -> Result<Vec<SelectedStream>> {
     let mut streams = Vec::new();
-    for stream in configured.streams {
+    for stream in load_catalog(catalog)?.streams {
         let selected = SelectedStream::new(stream);
         check_mode::<D>(&selected).map_err(|e| e.for_stream(&selected.descriptor))?;
         streams.push(selected);
     }
+    Ok(streams)
+}
+
+/// Opens every stream and starts to read stdin.
+pub(crate) async fn prepare<D: Destination>(
+    destination: &D,
+    catalog: &Path,
+    stdin: File,
+    stop: &Stop,
+) -> Result<Prepared<D::Writer>> {
+    let streams = select::<D>(catalog)?;
+    destination.prepare(&streams).await?;
     let mut writers = Vec::with_capacity(streams.len());
     for stream in &streams {
         match destination.open(stream).await {
@@ -49,22 +65,71 @@ pub(crate) async fn write<D: Destination>(
         .name("stdin".into())
         .spawn(move || tracing::dispatcher::with_default(&dispatch, || intake.run(&their_stop)))
         .map_err(|e| Error::system("Cannot start a thread.").with_source(e))?;
+    let ledger = Ledger::new(streams.iter().map(|s| destination.holds(s)));
+    Ok(Prepared { streams, writers, ledger, inbox, spare: give_back })
+}
+
+pub(crate) async fn write<D: Destination>(
+    destination: &D,
+    catalog: &Path,
+    stdin: File,
+    out: &Emitter,
+    stop: &Stop,
+) -> Result<()> {
+    let Prepared { streams, writers, ledger, inbox, spare } =
+        prepare(destination, catalog, stdin, stop).await?;
     let mut driver = Driver {
-        ledger: Ledger::new(
-            streams.iter().map(|s| s.destination_sync_mode == DestinationSyncMode::Overwrite),
-        ),
+        ledger,
         policy: destination.flush_policy(),
-        statuses: vec![None; streams.len()],
+        statuses: Statuses::of(streams.len()),
         streams,
         writers,
         out,
     };
-    match driver.drive(inbox, &give_back, stop).await {
+    match driver.drive(inbox, &spare, stop).await {
         Ok(end) => driver.finish(end).await,
         Err(error) => {
             driver.salvage(&error).await;
             Err(error)
         }
+    }
+}
+
+/// How often to look whether a flush is due while nothing comes.
+const TICK: Duration = Duration::from_millis(250);
+
+/// The next event; `None` when it is time to look at the clock.
+pub(crate) async fn next(inbox: &mut mpsc::Receiver<Event>, stop: &Stop) -> Result<Option<Event>> {
+    match tokio::time::timeout(TICK, inbox.recv()).await {
+        Ok(Some(event)) => Ok(Some(event)),
+        Ok(None) => Err(Error::system("The stdin thread ended without saying why.")),
+        // The intake may sit in a read that never returns; a stop must not wait for it.
+        Err(_) if stop.requested() => Ok(Some(Event::End(Ok(End::Stopped)))),
+        Err(_) => Ok(None),
+    }
+}
+
+/// The last status seen for each stream.
+pub(crate) struct Statuses(Vec<Option<StreamStatusKind>>);
+
+impl Statuses {
+    pub(crate) fn of(streams: usize) -> Self {
+        Self(vec![None; streams])
+    }
+
+    pub(crate) fn seen(&mut self, stream: usize, status: StreamStatusKind) {
+        self.0[stream] = Some(status);
+    }
+
+    /// How each stream ended. Platforms that send statuses send COMPLETE for each finished
+    /// stream; those that do not know statuses send none at all, and the end of input is all there is.
+    pub(crate) fn outcome(&self, stream: usize, end: End) -> Outcome {
+        let in_use = self.0.iter().any(Option::is_some);
+        let complete = match self.0[stream] {
+            Some(status) => status == StreamStatusKind::Complete,
+            None => !in_use,
+        };
+        if end == End::Eof && complete { Outcome::Complete } else { Outcome::Incomplete }
     }
 }
 
@@ -104,7 +169,7 @@ fn check_mode<D: Destination>(stream: &SelectedStream) -> Result<()> {
     }
 }
 
-async fn abandon<W: StreamWriter>(writers: Vec<Option<W>>) {
+pub(crate) async fn abandon<W: StreamWriter>(writers: Vec<Option<W>>) {
     for writer in writers.into_iter().flatten() {
         if let Err(error) = writer.finish(Outcome::Incomplete).await {
             tracing::warn!("{error}");
@@ -117,8 +182,7 @@ struct Driver<'a, W> {
     writers: Vec<Option<W>>,
     ledger: Ledger,
     policy: FlushPolicy,
-    /// The last status seen for each stream.
-    statuses: Vec<Option<StreamStatusKind>>,
+    statuses: Statuses,
     out: &'a Emitter,
 }
 
@@ -129,17 +193,10 @@ impl<W: StreamWriter> Driver<'_, W> {
         spare: &Sender<RecordBatch>,
         stop: &Stop,
     ) -> Result<End> {
-        let tick = std::time::Duration::from_millis(250);
         loop {
-            let event = match tokio::time::timeout(tick, inbox.recv()).await {
-                Ok(Some(event)) => event,
-                Ok(None) => return Err(Error::system("The stdin thread ended without saying why.")),
-                // The intake may sit in a read that never returns; a stop must not wait for it.
-                Err(_) if stop.requested() => return Ok(End::Stopped),
-                Err(_) => {
-                    self.flush_due().await?;
-                    continue;
-                }
+            let Some(event) = next(&mut inbox, stop).await? else {
+                self.flush_due().await?;
+                continue;
             };
             match event {
                 Event::Batch(index, batch) => {
@@ -152,7 +209,7 @@ impl<W: StreamWriter> Driver<'_, W> {
                     self.echo()?;
                 }
                 Event::Status(index, status) => {
-                    self.statuses[index] = Some(status);
+                    self.statuses.seen(index, status);
                     if status == StreamStatusKind::Complete {
                         // Nothing more comes for it: free its memory.
                         self.flush(index).await?;
@@ -193,23 +250,12 @@ impl<W: StreamWriter> Driver<'_, W> {
     }
 
     fn echo(&mut self) -> Result<()> {
-        self.ledger.take_durable()?.into_iter().try_for_each(|line| self.out.send(line))
-    }
-
-    /// How each stream ended. Platforms that send statuses send COMPLETE for each finished
-    /// stream; those that do not know statuses send none at all, and the end of input is all there is.
-    fn outcome(&self, index: usize, end: End) -> Outcome {
-        let statuses_in_use = self.statuses.iter().any(Option::is_some);
-        let complete = match self.statuses[index] {
-            Some(status) => status == StreamStatusKind::Complete,
-            None => !statuses_in_use,
-        };
-        if end == End::Eof && complete { Outcome::Complete } else { Outcome::Incomplete }
+        self.ledger.take_durable().iter().try_for_each(|state| self.out.send(state.echo()?))
     }
 
     async fn finish(&mut self, end: End) -> Result<()> {
         let mut first_error = None;
-        let outcomes: Vec<_> = (0..self.streams.len()).map(|i| self.outcome(i, end)).collect();
+        let outcomes: Vec<_> = (0..self.streams.len()).map(|i| self.statuses.outcome(i, end)).collect();
         for (index, outcome) in outcomes.into_iter().enumerate() {
             // One stream's failure is not another's: each is flushed and published by itself.
             if let Err(error) = self.finish_stream(index, outcome).await {
