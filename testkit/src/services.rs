@@ -4,10 +4,12 @@
 
 mod nginx;
 mod postgres;
+mod proxy;
 mod tls;
 
 pub use nginx::Nginx;
 pub use postgres::{Options, Postgres, Session, Version};
+pub use proxy::{Cut, Proxy};
 pub use tls::Authority;
 
 use std::net::TcpListener;

@@ -87,6 +87,12 @@ impl Connection {
         self.session.parameters.get(name).map(String::as_str)
     }
 
+    /// Whether it is of no use any more: the server hung up, or cannot be understood.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        self.state == State::Broken
+    }
+
     /// What ends the running command from elsewhere.
     #[must_use]
     pub fn cancel_token(&self) -> CancelToken {
