@@ -3,4 +3,5 @@
 
 mod column_type;
 mod config;
+mod lane;
 mod names;
