@@ -96,6 +96,18 @@ impl RecordBatch {
         })
     }
 
+    /// The line of its first record that is not UTF-8. Strings cut from records that are need no check of
+    /// their own, and one check of a whole batch is far cheaper.
+    #[must_use]
+    pub fn line_not_utf8(&self) -> Option<u64> {
+        // No character reaches from one record into the next: each ends in a brace.
+        if std::str::from_utf8(&self.bytes).is_ok() {
+            return None;
+        }
+        let bad = |span: &&Span| std::str::from_utf8(&self.bytes[span.start..span.meta_end]).is_err();
+        self.spans.iter().find(bad).map(|span| span.line)
+    }
+
     /// Empties it, keeping its memory unless one large record blew it up.
     pub fn clear(&mut self) {
         self.bytes.clear();

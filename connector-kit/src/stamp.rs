@@ -124,12 +124,31 @@ impl Changes {
     /// The field was set to null. `field` is its name as a JSON string, quotes included.
     #[cold]
     pub fn nulled(&mut self, field: &[u8], reason: ChangeReason) {
+        self.add(field, "NULLED", reason);
+    }
+
+    /// Part of the field's value is missing. `field` is its name as a JSON string, quotes included.
+    #[cold]
+    pub fn truncated(&mut self, field: &[u8], reason: ChangeReason) {
+        self.add(field, "TRUNCATED", reason);
+    }
+
+    /// Whether nothing was changed.
+    #[inline]
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.json.is_empty()
+    }
+
+    fn add(&mut self, field: &[u8], change: &str, reason: ChangeReason) {
         if !self.json.is_empty() {
             self.json.push(b',');
         }
         self.json.extend_from_slice(b"{\"field\":");
         self.json.extend_from_slice(field);
-        self.json.extend_from_slice(b",\"change\":\"NULLED\",\"reason\":\"");
+        self.json.extend_from_slice(b",\"change\":\"");
+        self.json.extend_from_slice(change.as_bytes());
+        self.json.extend_from_slice(b"\",\"reason\":\"");
         self.json.extend_from_slice(reason_text(reason).as_bytes());
         self.json.extend_from_slice(b"\"}");
     }
@@ -195,6 +214,9 @@ mod tests {
         let merged = meta(Some(r#"{"changes":[ {"field":"b"} ]}"#), &ours).unwrap();
         assert_eq!(merged, format!(r#"{{"sync_id":7,"changes":[{{"field":"b"}},{own}]}}"#));
         assert_eq!(meta(Some(r#"{"changes":3}"#), &ours), None);
+        ours.clear();
+        ours.truncated(b"\"c\"", ChangeReason::DestinationSerializationError);
+        assert!(meta(None, &ours).unwrap().contains(r#"{"field":"c","change":"TRUNCATED","reason""#));
     }
 
     #[test]

@@ -221,8 +221,8 @@ fn era(text: &[u8]) -> (&[u8], bool) {
 /// Reads `2021-01-23` (also with `/`, `.`, space or no separator, and years of more digits)
 /// at the start; returns days and the length read.
 fn date_at(text: &[u8], before_christ: bool) -> Option<(i64, usize)> {
-    let year_digits = text.iter().take(7).take_while(|b| b.is_ascii_digit()).count();
-    let compact = year_digits > 6 || (year_digits == 6 && text.get(6).is_none_or(|b| !b"-/. ".contains(b)));
+    let year_digits = text.iter().take(8).take_while(|b| b.is_ascii_digit()).count();
+    let compact = year_digits == 8;
     let year_len = if compact { 4 } else { year_digits };
     if year_len < 4 {
         return None;
@@ -313,10 +313,32 @@ fn offset(text: &[u8]) -> Option<i64> {
         .then(|| sign * i64::from(hours * 3_600 + minutes * 60 + seconds))
 }
 
-/// Microseconds since 1970. A type with a zone takes text without an offset as UTC; one
-/// without a zone refuses text with an offset, since dropping it would change the value.
+/// A time of day and its offset in seconds east of UTC, if it has one: microseconds since midnight as in
+/// [`Value::Time`], which text of the type `time with time zone` is not converted to.
+///
+/// # Errors
+/// As [`convert`]'s.
+pub fn time_with_offset(text: &[u8]) -> Result<(i64, Option<i64>), ChangeReason> {
+    let (micros, end) = time_at(text)?;
+    match &text[end..] {
+        [] => Ok((micros, None)),
+        rest => offset(rest).map(|east| (micros, Some(east))).ok_or(WRONG),
+    }
+}
+
 #[inline]
 fn timestamp(text: &[u8], zoned: bool) -> Result<i64, ChangeReason> {
+    timestamp_since(0, text, zoned)
+}
+
+/// Microseconds since the start of a day that is counted from 1970, for those whose range ends elsewhere than
+/// [`Value::Timestamp`]'s. A type with a zone takes text without an offset as UTC; one without a zone refuses
+/// text with an offset, since dropping it would change the value.
+///
+/// # Errors
+/// As [`convert`]'s.
+#[inline]
+pub fn timestamp_since(epoch: i64, text: &[u8], zoned: bool) -> Result<i64, ChangeReason> {
     let (text, bc) = era(text);
     let (days, date_end) = date_at(text, bc).ok_or(WRONG)?;
     let rest = &text[date_end..];
@@ -333,12 +355,13 @@ fn timestamp(text: &[u8], zoned: bool) -> Result<i64, ChangeReason> {
         (false, true) => offset(after).ok_or(WRONG)?,
         (false, false) => return Err(WRONG),
     };
-    days.checked_mul(86_400_000_000).and_then(|d| d.checked_add(micros - east * 1_000_000)).ok_or(TOO_LARGE)
+    let midnight = days.checked_sub(epoch).and_then(|d| d.checked_mul(86_400_000_000));
+    midnight.and_then(|m| m.checked_add(micros - east * 1_000_000)).ok_or(TOO_LARGE)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Decimal, TOO_LARGE, Value, WRONG, convert, exact_f64};
+    use super::{Decimal, TOO_LARGE, Value, WRONG, convert, exact_f64, time_with_offset, timestamp_since};
     use crate::schema::FieldType;
     use crate::text::{write_date, write_timestamp};
     use proptest::prelude::{any, proptest};
@@ -415,6 +438,11 @@ mod tests {
             (Date, "\"2021-02-29\"", Err(WRONG)),
             (Date, "\"0001-01-01 BC\"", Ok("-719528")),
             (Date, "\"12021-01-23\"", Ok("3671075")),
+            (Date, "\"1234567-01-23\"", Ok("450196832")),
+            (Date, "\"2021012\"", Err(WRONG)),
+            (Date, "\"202101231\"", Err(WRONG)),
+            (TimestampWithTimezone, "\"20210123T000000\"", Err(WRONG)),
+            (TimestampWithTimezone, "\"20210123 10:20\"", Ok("1611397200000000")),
             (Date, "\"2021-01-23T00:00:00\"", Err(WRONG)),
             (Date, "5", Err(WRONG)),
             (Date, "\"infinity\"", Err(WRONG)),
@@ -435,6 +463,28 @@ mod tests {
         ] {
             assert_eq!(conv(field_type, json), expected.map(String::from), "{field_type:?} {json}");
         }
+    }
+
+    #[test]
+    fn times_of_day_keep_their_offset() {
+        for (text, expected) in [
+            ("10:20", Ok((37_200_000_000, None))),
+            ("10:20:30.5Z", Ok((37_230_500_000, Some(0)))),
+            ("10:20:30-08:30", Ok((37_230_000_000, Some(-30_600)))),
+            ("10:20:30+01:02:03", Ok((37_230_000_000, Some(3_723)))),
+            ("10:20:30 01", Err(WRONG)),
+            ("10:20:30.1234567Z", Err(TOO_LARGE)),
+        ] {
+            assert_eq!(time_with_offset(text.as_bytes()), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn timestamps_reach_as_far_as_their_epoch_lets_them() {
+        let late = b"294260-01-01T00:00:00Z";
+        assert_eq!(timestamp_since(0, late, true), Err(TOO_LARGE));
+        assert_eq!(timestamp_since(10_957, late, true), Ok(9_222_834_787_200_000_000));
+        assert_eq!(timestamp_since(10_957, b"2000-01-01T00:00:01+00", true), Ok(1_000_000));
     }
 
     #[test]
