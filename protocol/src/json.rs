@@ -492,33 +492,56 @@ pub fn member<'a>(text: &'a [u8], name: &str) -> Result<Option<Token<'a>>> {
 
 fn unescape(raw: &[u8], out: &mut Vec<u8>) -> bool {
     let mut faithful = true;
+    out.reserve(raw.len() + 16);
     let mut rest = raw;
-    while let Some(at) = memchr::memchr(b'\\', rest) {
-        out.extend_from_slice(&rest[..at]);
-        let (byte, used) = match rest.get(at + 1) {
-            Some(b'n') => (b'\n', 2),
-            Some(b't') => (b'\t', 2),
-            Some(b'r') => (b'\r', 2),
-            Some(b'b') => (8, 2),
-            Some(b'f') => (12, 2),
-            Some(b'u') => {
-                let (c, used) = unicode_escape(&rest[at..]);
-                let mut utf8 = [0; 4];
-                faithful &= c.is_some();
-                out.extend_from_slice(
-                    c.unwrap_or(char::REPLACEMENT_CHARACTER).encode_utf8(&mut utf8).as_bytes(),
-                );
-                rest = &rest[at + used..];
-                continue;
-            }
-            Some(other) => (*other, 2),
-            None => (b'\\', 1),
-        };
-        out.push(byte);
-        rest = &rest[at + used..];
+    // Text with one escape often has many, close to each other. Blocks are copied whole and cut to
+    // size, since a copy of fixed size needs no call.
+    while let Some(block) = rest.first_chunk::<16>() {
+        let mask = simd::backslashes(*block);
+        if mask == 0 {
+            out.extend_from_slice(block);
+            rest = &rest[16..];
+            continue;
+        }
+        let plain = mask.trailing_zeros() as usize;
+        let end = out.len() + plain;
+        out.extend_from_slice(block);
+        out.truncate(end);
+        rest = unescape_one(&rest[plain..], out, &mut faithful);
     }
-    out.extend_from_slice(rest);
+    while let Some(byte) = rest.first() {
+        if *byte == b'\\' {
+            rest = unescape_one(rest, out, &mut faithful);
+        } else {
+            out.push(*byte);
+            rest = &rest[1..];
+        }
+    }
     faithful
+}
+
+/// Appends what the escape at the start of `text` stands for; returns what follows it.
+#[inline]
+fn unescape_one<'a>(text: &'a [u8], out: &mut Vec<u8>, faithful: &mut bool) -> &'a [u8] {
+    let (byte, used) = match text.get(1) {
+        Some(b'n') => (b'\n', 2),
+        Some(b't') => (b'\t', 2),
+        Some(b'r') => (b'\r', 2),
+        Some(b'b') => (8, 2),
+        Some(b'f') => (12, 2),
+        Some(b'u') => {
+            let (c, used) = unicode_escape(text);
+            let mut utf8 = [0; 4];
+            *faithful &= c.is_some();
+            let c = c.unwrap_or(char::REPLACEMENT_CHARACTER);
+            out.extend_from_slice(c.encode_utf8(&mut utf8).as_bytes());
+            return &text[used..];
+        }
+        Some(other) => (*other, 2),
+        None => (b'\\', 1),
+    };
+    out.push(byte);
+    &text[used..]
 }
 
 /// Reads `\uXXXX`, or a surrogate pair of two, at the start of `text`.

@@ -56,6 +56,12 @@ pub(crate) fn to_escape(block: [u8; 16]) -> (u32, bool) {
     (mask, v.to_bitmask() != 0)
 }
 
+/// Bit `i` says that byte `i` is a backslash.
+#[inline]
+pub(crate) fn backslashes(block: [u8; 16]) -> u32 {
+    u8x16::new(block).simd_eq(u8x16::splat(b'\\')).to_bitmask()
+}
+
 /// Offset of the first quote, backslash or control byte at or after `from`.
 #[inline]
 pub(crate) fn string_stop(bytes: &[u8], from: usize) -> Option<usize> {

@@ -35,16 +35,21 @@ pub(super) fn fits(number: &[u8]) -> bool {
         || write_long(&mut Vec::new(), false, number.strip_prefix(b"-").unwrap_or(number)).is_ok()
 }
 
+/// Digits that are surely below 2^64 …
+const WHOLE: usize = 18;
+/// … and that still are when filled up to groups of four.
+const FRACTION: usize = 16;
+
 /// The digits before the point and after it, and how many the latter are, of a number that is short and plain.
 #[inline]
 fn short(magnitude: &[u8]) -> Option<(u64, u64, usize)> {
-    if magnitude.len() > 17 {
-        return None;
-    }
     let (mut whole, mut at) = (0_u64, 0);
     while let Some(digit @ b'0'..=b'9') = magnitude.get(at) {
-        whole = whole * 10 + u64::from(digit - b'0');
+        whole = whole.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'));
         at += 1;
+    }
+    if at > WHOLE {
+        return None;
     }
     if at == magnitude.len() {
         return Some((whole, 0, 0));
@@ -55,17 +60,17 @@ fn short(magnitude: &[u8]) -> Option<(u64, u64, usize)> {
     let (point, mut fraction) = (at, 0_u64);
     at += 1;
     while let Some(digit @ b'0'..=b'9') = magnitude.get(at) {
-        fraction = fraction * 10 + u64::from(digit - b'0');
+        fraction = fraction.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'));
         at += 1;
     }
-    (at == magnitude.len()).then_some((whole, fraction, at - point - 1))
+    let scale = at - point - 1;
+    (at == magnitude.len() && scale <= FRACTION).then_some((whole, fraction, scale))
 }
 
 #[inline]
 fn write_short(out: &mut Vec<u8>, negative: bool, mut whole: u64, fraction: u64, scale: usize) {
-    // Five groups before the point and four after it hold 17 digits however they are divided.
-    const POINT: usize = 5;
-    let mut groups = [0_u16; POINT + 4];
+    const POINT: usize = WHOLE.div_ceil(4);
+    let mut groups = [0_u16; POINT + FRACTION / 4];
     let mut first = POINT;
     while whole != 0 {
         first -= 1;
@@ -86,7 +91,7 @@ fn write_short(out: &mut Vec<u8>, negative: bool, mut whole: u64, fraction: u64,
     }
     let count = end - first;
     let weight = if count == 0 { 0 } else { POINT as i16 - 1 - first as i16 };
-    let mut field = [0; 4 + 8 + 2 * (POINT + 4)];
+    let mut field = [0; 4 + 8 + 2 * (POINT + FRACTION / 4)];
     let length = 8 + 2 * count;
     field[..4].copy_from_slice(&(length as u32).to_be_bytes());
     field[4..12].copy_from_slice(&head(count, weight, negative && count != 0, scale as u16));
