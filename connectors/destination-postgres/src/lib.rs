@@ -9,3 +9,4 @@ mod config;
 mod lane;
 mod names;
 mod rows;
+mod normalize;

@@ -8,7 +8,7 @@
 use connector_kit::{Error, Result};
 use postgres_kit::quote_identifier;
 
-use super::expression::{Casting, list, md5, table};
+use super::expression::{Casting, md5, table};
 use super::statements::{Made, MadeColumn, Plan, Scope, Stages, collect, field_column, fields, temporary};
 use super::tree::{
     AB_ID, ACTIVE_ROW, EMITTED_AT, END_AT, NORMALIZED_AT, Node, START_AT, UNIQUE_KEY, UNIQUE_KEY_SCD,

@@ -3,12 +3,12 @@
 
 use std::collections::HashSet;
 
-use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
+use sha1::{Digest, Sha1};
 use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::is_combining_mark;
 
-/// The longest name that the server keeps whole, in bytes.
-const SERVER_LIMIT: usize = 63;
+use crate::config::NestedObjects;
+use crate::names::LONGEST;
 
 /// How long names may get before they are shortened in the middle, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,9 +19,16 @@ pub(crate) struct Limits {
 
 impl Limits {
     /// As long as the server allows; a table leaves room for `_scd`.
-    pub(crate) const SERVER: Self = Self { table: SERVER_LIMIT - 4, column: SERVER_LIMIT };
+    pub(crate) const SERVER: Self = Self { table: LONGEST - 4, column: LONGEST };
     /// Room for prefixes and suffixes that the original put around names.
     pub(crate) const ORIGINAL: Self = Self { table: 43, column: 43 };
+
+    pub(crate) fn of(form: NestedObjects) -> Self {
+        match form {
+            NestedObjects::Columns => Self::SERVER,
+            NestedObjects::Tables => Self::ORIGINAL,
+        }
+    }
 }
 
 /// A stream's or a path's name as a table's.
@@ -116,6 +123,19 @@ impl Tables {
         self.first_free(schema, limits.table, [stream.to_owned(), format!("{stream}_{hash}")])
     }
 
+    /// The name of the table that holds a stream's raw rows.
+    pub(crate) fn raw(&mut self, schema: &str, stream: &str) -> String {
+        let hash = short_hash(&[schema, stream]);
+        let wishes = [format!("_airbyte_raw_{stream}"), format!("_airbyte_raw_{stream}_{hash}")];
+        self.first_free(schema, LONGEST, wishes)
+    }
+
+    /// The name of the table that holds all versions of the rows in `table`.
+    pub(crate) fn history(&mut self, schema: &str, table: &str) -> String {
+        let hash = short_hash(&[schema, table]);
+        self.first_free(schema, LONGEST, [format!("{table}_scd"), format!("{table}_{hash}_scd")])
+    }
+
     /// The name of a table for what is nested in a stream: its path from the stream on.
     pub(crate) fn nested(&mut self, schema: &str, path: &[String], limits: Limits) -> String {
         let parts: Vec<&str> = std::iter::once(schema).chain(path.iter().map(String::as_str)).collect();
@@ -143,8 +163,8 @@ impl Tables {
 /// Three digits that tell apart what has one name.
 fn short_hash(parts: &[&str]) -> String {
     let text = parts.iter().map(|p| p.to_lowercase()).collect::<Vec<_>>().join("&airbyte&");
-    let hash = digest(&SHA1_FOR_LEGACY_USE_ONLY, text.as_bytes());
-    hash.as_ref().iter().take(2).map(|b| format!("{b:02x}")).collect::<String>()[..3].to_owned()
+    let hash = Sha1::digest(text.as_bytes());
+    hash.iter().take(2).map(|b| format!("{b:02x}")).collect::<String>()[..3].to_owned()
 }
 
 /// PostgreSQL's reserved words, sorted: a column called so keeps its letters as they are.

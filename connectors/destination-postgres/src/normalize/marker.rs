@@ -8,10 +8,11 @@ use connector_kit::{Error, Result};
 use postgres_kit::{Row, quote_literal};
 
 use super::expression::table;
-use super::run::Session;
 use super::tree::AB_ID;
+use crate::lane::Lane;
 
-const TABLE: &str = "_ferrybyte_normalized";
+/// The table of markers.
+pub(super) const TABLE: &str = "_ferrybyte_normalized";
 
 /// Raw rows, by their ids.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -90,7 +91,7 @@ impl Marker {
     }
 
     pub(crate) async fn load(
-        session: &mut impl Session,
+        lane: &mut Lane,
         internal: &str,
         schema: &str,
         raw: &str,
@@ -101,7 +102,7 @@ impl Marker {
             quote_literal(schema),
             quote_literal(raw)
         );
-        let rows = session.query(&sql).await?;
+        let rows = lane.query(&sql).await?;
         rows.first().map(Self::read).transpose()
     }
 
@@ -122,7 +123,7 @@ impl Marker {
 
     pub(crate) async fn store(
         &self,
-        session: &mut impl Session,
+        lane: &mut Lane,
         internal: &str,
         schema: &str,
         raw: &str,
@@ -131,7 +132,7 @@ impl Marker {
         let (schema, raw) = (quote_literal(schema), quote_literal(raw));
         let tables: Vec<String> = self.tables.iter().map(|t| quote_literal(t)).collect();
         let last = self.done.last.as_deref().map_or("NULL".to_owned(), quote_literal);
-        session
+        lane
             .execute(&format!(
                 "DELETE FROM {place} WHERE schema = {schema} AND raw = {raw}; \
                  INSERT INTO {place} VALUES ({schema}, {raw}, {}, {}, {}, {last}, {}, ARRAY[{}]::text[], now())",
@@ -147,7 +148,7 @@ impl Marker {
 
 /// Counts the raw rows up to `last`, and all of them.
 pub(crate) async fn count(
-    session: &mut impl Session,
+    lane: &mut Lane,
     schema: &str,
     raw: &str,
     last: Option<&str>,
@@ -155,7 +156,7 @@ pub(crate) async fn count(
     let id = format!("{AB_ID} COLLATE \"C\"");
     let before = last.map_or("false".to_owned(), |last| format!("{id} <= {}", quote_literal(last)));
     let sum = format!("coalesce(sum(hashtext({AB_ID})::bigint)");
-    let rows = session
+    let rows = lane
         .query(&format!(
             "SELECT count(*), {sum}, 0), max({id}), count(*) FILTER (WHERE {before}), {sum} FILTER (WHERE {before}), 0) FROM {}",
             table(schema, raw)

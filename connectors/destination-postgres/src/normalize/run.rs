@@ -3,18 +3,15 @@
 use std::collections::{BTreeMap, HashMap};
 
 use connector_kit::{Error, Result, tracing};
-use postgres_kit::{Row, quote_identifier, quote_literal, server_error};
+use postgres_kit::{quote_identifier, quote_literal, server_error};
+
+use sha2::{Digest, Sha256};
 
 use super::expression::{Casting, FUNCTIONS, table};
 use super::marker::{Decision, Marker, Standing, count};
 use super::statements::{Made, Plan, Scope, building, collect};
 use super::tree::NORMALIZED_AT;
-
-/// What statements are run through.
-pub(crate) trait Session {
-    async fn execute(&mut self, sql: &str) -> Result<()>;
-    async fn query(&mut self, sql: &str) -> Result<Vec<Row>>;
-}
+use crate::lane::Lane;
 
 /// Makes a stream's tables from its raw table.
 #[derive(Debug)]
@@ -28,29 +25,29 @@ pub(crate) struct Normalizer {
 
 impl Normalizer {
     /// Makes the schema and the table in which normalization is noted. Outside of a transaction.
-    pub(crate) async fn prepare(&self, session: &mut impl Session) -> Result<()> {
+    pub(crate) async fn prepare(&self, lane: &mut Lane) -> Result<()> {
         let known = format!("SELECT to_regclass({}) IS NOT NULL", quote_literal(&table(&self.internal, "_ferrybyte_normalized")));
-        let rows = session.query(&known).await?;
+        let rows = lane.query(&known).await?;
         if rows.first().is_some_and(|row| row.flag(0).unwrap_or(false)) {
             return Ok(());
         }
         let schema = quote_identifier(&self.internal);
-        session.execute(&format!("CREATE SCHEMA IF NOT EXISTS {schema}")).await?;
-        session.execute(&Marker::create(&self.internal)).await
+        lane.execute(&format!("CREATE SCHEMA IF NOT EXISTS {schema}")).await?;
+        lane.execute(&Marker::create(&self.internal)).await
     }
 
     /// Brings the stream's tables up to what the raw table holds. `replaced`: the raw rows are not those of before, by
     /// the will of this sync. Runs in the open transaction, all or nothing.
-    pub(crate) async fn run(&self, session: &mut impl Session, replaced: bool) -> Result<()> {
+    pub(crate) async fn run(&self, lane: &mut Lane, replaced: bool) -> Result<()> {
         let plan = &self.plan;
-        let noted = Marker::load(session, &self.internal, &plan.schema, &plan.raw).await?;
+        let noted = Marker::load(lane, &self.internal, &plan.schema, &plan.raw).await?;
         let last = noted.as_ref().and_then(|marker| marker.done.last.as_deref());
-        let (before, all) = count(session, &plan.schema, &plan.raw, last).await?;
+        let (before, all) = count(lane, &plan.schema, &plan.raw, last).await?;
         let owned = noted.as_ref().map(|marker| marker.tables.clone()).unwrap_or_default();
-        let there = self.there(session, &owned).await?;
+        let there = self.there(lane, &owned).await?;
         let made = plan.tables();
         let fingerprint = fingerprint(plan);
-        let server = session.query("SHOW server_version_num").await?;
+        let server = lane.query("SHOW server_version_num").await?;
         let server = server.first().map_or(Ok(0), |row| row.int(0))? / 10_000;
         let unchanged = noted.as_ref().is_some_and(|marker| marker.plan == fingerprint)
             && made.iter().all(|made| there.get(&made.name).is_some_and(|there| there.holds(made)));
@@ -59,16 +56,16 @@ impl Normalizer {
         match Marker::decide(noted.as_ref(), &standing, &raw)? {
             Decision::Rebuild => {
                 self.refuse_foreign(&made, &owned, &there)?;
-                let pid = session.query("SELECT pg_backend_pid()").await?;
+                let pid = lane.query("SELECT pg_backend_pid()").await?;
                 let tag = pid.first().map_or(Ok(0), |row| row.int(0))?;
-                self.fill(session, &Scope::Rebuild { tag }).await?;
+                self.fill(lane, &Scope::Rebuild { tag }).await?;
                 for (at, made) in made.iter().enumerate() {
-                    self.put_in_place(session, made, &building(tag, at), there.get(&made.name)).await?;
+                    self.put_in_place(lane, made, &building(tag, at), there.get(&made.name)).await?;
                 }
                 for name in owned.iter().filter(|name| !made.iter().any(|made| made.name == **name)) {
                     if there.contains_key(name) {
                         tracing::info!("{} is not made any more and is dropped.", table(&plan.schema, name));
-                        self.drop_table(session, name).await?;
+                        self.drop_table(lane, name).await?;
                     }
                 }
             }
@@ -79,28 +76,28 @@ impl Normalizer {
                 }
                 drop(last);
             }
-            Decision::After(last) => self.fill(session, &Scope::After(last)).await?,
+            Decision::After(last) => self.fill(lane, &Scope::After(last)).await?,
         }
         let tables = made.into_iter().map(|made| made.name).collect();
         Marker { plan: fingerprint, done: all, server, tables }
-            .store(session, &self.internal, &plan.schema, &plan.raw)
+            .store(lane, &self.internal, &plan.schema, &plan.raw)
             .await
     }
 
     /// Fills the tables; where a value does not fit its column, once more without it.
-    async fn fill(&self, session: &mut impl Session, scope: &Scope) -> Result<()> {
-        session.execute("SAVEPOINT ferrybyte_normalize").await?;
-        let Err(error) = self.try_fill(session, scope, Casting::Strict).await else {
-            return session.execute("RELEASE SAVEPOINT ferrybyte_normalize").await;
+    async fn fill(&self, lane: &mut Lane, scope: &Scope) -> Result<()> {
+        lane.execute("SAVEPOINT ferrybyte_normalize").await?;
+        let Err(error) = self.try_fill(lane, scope, Casting::Strict).await else {
+            return lane.execute("RELEASE SAVEPOINT ferrybyte_normalize").await;
         };
         if !server_error(&error).is_some_and(|e| e.code.starts_with("22")) {
             return Err(error);
         }
-        session.execute("ROLLBACK TO SAVEPOINT ferrybyte_normalize").await?;
-        session.execute(FUNCTIONS).await?;
-        self.try_fill(session, scope, Casting::Lenient).await?;
+        lane.execute("ROLLBACK TO SAVEPOINT ferrybyte_normalize").await?;
+        lane.execute(FUNCTIONS).await?;
+        self.try_fill(lane, scope, Casting::Lenient).await?;
         for misfits in self.plan.misfits(scope) {
-            let rows = session.query(&misfits.sql).await?;
+            let rows = lane.query(&misfits.sql).await?;
             let Some(row) = rows.first() else { continue };
             for (at, (name, field)) in misfits.names.iter().enumerate() {
                 let count = row.int(at)?;
@@ -116,9 +113,9 @@ impl Normalizer {
         Ok(())
     }
 
-    async fn try_fill(&self, session: &mut impl Session, scope: &Scope, casting: Casting) -> Result<()> {
+    async fn try_fill(&self, lane: &mut Lane, scope: &Scope, casting: Casting) -> Result<()> {
         for sql in self.plan.statements(scope, casting) {
-            session.execute(&sql).await?;
+            lane.execute(&sql).await?;
         }
         Ok(())
     }
@@ -140,7 +137,7 @@ impl Normalizer {
 
     async fn put_in_place(
         &self,
-        session: &mut impl Session,
+        lane: &mut Lane,
         made: &Made,
         from: &str,
         there: Option<&There>,
@@ -153,7 +150,7 @@ impl Normalizer {
                 let columns = super::expression::list(columns);
                 let refill =
                     format!("DELETE FROM {place}; INSERT INTO {place} ({columns}) SELECT {columns} FROM {from}; DROP TABLE {from}");
-                return session.execute(&refill).await;
+                return lane.execute(&refill).await;
             }
             if !there.dependents.is_empty() && !self.drop_cascade {
                 return Err(Error::config(format!(
@@ -161,22 +158,22 @@ impl Normalizer {
                     there.dependents.join(", ")
                 )));
             }
-            self.drop_table(session, &made.name).await?;
+            self.drop_table(lane, &made.name).await?;
         }
-        session.execute(&format!("ALTER TABLE {from} RENAME TO {}", quote_identifier(&made.name))).await
+        lane.execute(&format!("ALTER TABLE {from} RENAME TO {}", quote_identifier(&made.name))).await
     }
 
-    async fn drop_table(&self, session: &mut impl Session, name: &str) -> Result<()> {
+    async fn drop_table(&self, lane: &mut Lane, name: &str) -> Result<()> {
         let cascade = if self.drop_cascade { " CASCADE" } else { "" };
-        session.execute(&format!("DROP TABLE {}{cascade}", table(&self.plan.schema, name))).await
+        lane.execute(&format!("DROP TABLE {}{cascade}", table(&self.plan.schema, name))).await
     }
 
     /// The tables that are there of those that the plan makes or made.
-    async fn there(&self, session: &mut impl Session, owned: &[String]) -> Result<HashMap<String, There>> {
+    async fn there(&self, lane: &mut Lane, owned: &[String]) -> Result<HashMap<String, There>> {
         let mut names: Vec<String> = self.plan.tables().into_iter().map(|made| made.name).collect();
         names.extend(owned.iter().cloned());
         let names: Vec<String> = names.iter().map(|name| quote_literal(name)).collect();
-        let rows = session
+        let rows = lane
             .query(&format!(
                 "SELECT c.relname, c.relkind, a.attname, format_type(a.atttypid, NULL), \
                  (SELECT json_agg(DISTINCT o.oid::regclass::text) FROM pg_depend d JOIN pg_rewrite r ON d.classid = 'pg_rewrite'::regclass \
@@ -238,6 +235,5 @@ fn fingerprint(plan: &Plan) -> String {
     };
     paths(&plan.root);
     collect(&plan.root, &mut paths);
-    let hash = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
-    hash.as_ref().iter().map(|b| format!("{b:02x}")).collect()
+    Sha256::digest(text.as_bytes()).iter().map(|b| format!("{b:02x}")).collect()
 }

@@ -9,6 +9,7 @@ use super::expression::{Casting, does_not_fit, list, md5, table, value, value_at
 use super::history::History;
 use super::tree::{AB_ID, Child, EMITTED_AT, Hashed, NORMALIZED_AT, Node, UNIQUE_KEY};
 use crate::config::NestedObjects;
+use connector_kit::{Error, Result};
 use postgres_kit::{quote_identifier, quote_literal};
 
 /// What is made of one stream.
@@ -116,6 +117,18 @@ impl Plan {
             }
         }
         Made { name: node.table.clone(), columns, indexes }
+    }
+
+    /// A table of the server has 1,600 columns at most, and fewer of wide types.
+    pub(crate) fn check_size(&self) -> Result<()> {
+        match self.tables().iter().find(|made| made.columns.len() > 1590) {
+            None => Ok(()),
+            Some(made) => Err(Error::config(format!(
+                "{} would have {} columns, and PostgreSQL allows 1,600; deselect fields, or write the stream without normalization.",
+                table(&self.schema, &made.name),
+                made.columns.len()
+            ))),
+        }
     }
 
     /// The name that rows of a table go to, quoted.

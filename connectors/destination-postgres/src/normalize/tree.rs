@@ -176,13 +176,6 @@ pub(crate) struct Planner<'a> {
 }
 
 impl Planner<'_> {
-    fn limits(&self) -> Limits {
-        match self.form {
-            NestedObjects::Columns => Limits::SERVER,
-            NestedObjects::Tables => Limits::ORIGINAL,
-        }
-    }
-
     /// The tree of a stream whose own table is called `table`.
     pub(crate) fn stream(&mut self, stream: &str, table: &str, fields: &[Column]) -> Node {
         let fields: Vec<(&str, &Value)> = fields.iter().map(|c| (c.name.as_str(), &c.schema)).collect();
@@ -197,7 +190,7 @@ impl Planner<'_> {
         parent_hash: Option<String>,
         fields: &[(&str, &Value)],
     ) -> Node {
-        let limits = self.limits();
+        let limits = Limits::of(self.form);
         let table = table.unwrap_or_else(|| self.tables.nested(self.schema, path, limits));
         let mut own_hash = hash_column(name, None);
         if parent_hash.as_ref() == Some(&own_hash) {
