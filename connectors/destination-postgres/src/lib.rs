@@ -8,5 +8,5 @@ mod column_type;
 mod config;
 mod lane;
 mod names;
-mod rows;
 mod normalize;
+mod rows;

@@ -86,10 +86,8 @@ impl History {
     /// The table of all versions.
     pub(crate) fn made(&self, plan: &Plan) -> Made {
         let time = "timestamp with time zone";
-        let mut columns = vec![
-            MadeColumn::new(UNIQUE_KEY, "text", "k"),
-            MadeColumn::new(UNIQUE_KEY_SCD, "text", "ks"),
-        ];
+        let mut columns =
+            vec![MadeColumn::new(UNIQUE_KEY, "text", "k"), MadeColumn::new(UNIQUE_KEY_SCD, "text", "ks")];
         columns.extend(fields(&plan.root));
         columns.push(MadeColumn::new(START_AT, self.start_type, "s"));
         columns.push(MadeColumn::new(END_AT, self.start_type, "e"));
@@ -181,7 +179,8 @@ impl History {
             NestedObjects::Tables => "new",
             NestedObjects::Columns => "new AND r = 1",
         };
-        let around = format!("(SELECT * FROM {stage} WHERE a IN (SELECT a FROM {VERSIONS} WHERE {counting}))");
+        let around =
+            format!("(SELECT * FROM {stage} WHERE a IN (SELECT a FROM {VERSIONS} WHERE {counting}))");
         plan.put_nested(&plan.root, scope, casting, &around, &mut stages, sql);
     }
 
@@ -195,8 +194,11 @@ impl History {
             .filter(|column| !matches!(column.from.as_str(), "ks" | "e"))
             .map(|column| format!("v.{} AS {}", quote_identifier(&column.name), column.from))
             .collect();
-        let same: Vec<String> =
-            self.keys.iter().map(|at| format!("v.{} IS NOT DISTINCT FROM q.{}", self.name(plan, *at), field_column(*at))).collect();
+        let same: Vec<String> = self
+            .keys
+            .iter()
+            .map(|at| format!("v.{} IS NOT DISTINCT FROM q.{}", self.name(plan, *at), field_column(*at)))
+            .collect();
         format!(
             "SELECT {} FROM {} v JOIN (SELECT DISTINCT k, {} FROM {stage}) q ON v.{UNIQUE_KEY} = q.k AND {}",
             taken.join(", "),
@@ -241,9 +243,18 @@ impl History {
                 let same: Vec<String> = self
                     .keys
                     .iter()
-                    .map(|at| format!(" AND f.{} IS NOT DISTINCT FROM o.{}", self.name(plan, *at), field_column(*at)))
+                    .map(|at| {
+                        format!(
+                            " AND f.{} IS NOT DISTINCT FROM o.{}",
+                            self.name(plan, *at),
+                            field_column(*at)
+                        )
+                    })
                     .collect();
-                sql.push(format!("DELETE FROM {current} f USING {GONE} o WHERE f.{hash} = o.h{}", same.concat()));
+                sql.push(format!(
+                    "DELETE FROM {current} f USING {GONE} o WHERE f.{hash} = o.h{}",
+                    same.concat()
+                ));
                 let hashes = format!("{GONE_HASHES}_0");
                 sql.push(temporary(
                     &hashes,

@@ -140,9 +140,9 @@ impl Tables {
     pub(crate) fn nested(&mut self, schema: &str, path: &[String], limits: Limits) -> String {
         let parts: Vec<&str> = std::iter::once(schema).chain(path.iter().map(String::as_str)).collect();
         let hash = short_hash(&parts);
-        let (last, before) = path.split_last().map_or(("", ""), |(last, before)| {
-            (last.as_str(), before.first().map_or("", String::as_str))
-        });
+        let (last, before) = path
+            .split_last()
+            .map_or(("", ""), |(last, before)| (last.as_str(), before.first().map_or("", String::as_str)));
         self.first_free(schema, limits.table, [path.join("_"), format!("{before}_{hash}_{last}")])
     }
 
@@ -201,9 +201,14 @@ mod tests {
 
     #[test]
     fn columns_are_lower_case_unless_they_need_quotes() {
-        for (field, column) in
-            [("Name", "name"), ("User", "User"), ("Größe", "Größe"), ("2nd", "2nd"), ("a b", "a b"), ("\0", "_")]
-        {
+        for (field, column) in [
+            ("Name", "name"),
+            ("User", "User"),
+            ("Größe", "Größe"),
+            ("2nd", "2nd"),
+            ("a b", "a b"),
+            ("\0", "_"),
+        ] {
             assert_eq!(column_name(field, 63), column);
         }
     }

@@ -61,8 +61,7 @@ impl Marker {
     pub(crate) fn decide(noted: Option<&Self>, now: &Standing, raw: &str) -> Result<Decision> {
         let Some(noted) = noted.filter(|_| !now.replaced) else { return Ok(Decision::Rebuild) };
         let missing = noted.done.rows - now.before.rows;
-        let other_rows =
-            missing == 0 && noted.server == now.server && noted.done.ids != now.before.ids;
+        let other_rows = missing == 0 && noted.server == now.server && noted.done.ids != now.before.ids;
         if other_rows || (missing > 0 && !now.unchanged) {
             let what = if now.unchanged {
                 "cannot be told from the new ones"
@@ -107,8 +106,9 @@ impl Marker {
     }
 
     fn read(row: &Row) -> Result<Self> {
-        let tables = serde_json::from_str(row.text(5)?)
-            .map_err(|e| Error::system("The list of normalized tables cannot be read; please report it.").with_source(e))?;
+        let tables = serde_json::from_str(row.text(5)?).map_err(|e| {
+            Error::system("The list of normalized tables cannot be read; please report it.").with_source(e)
+        })?;
         Ok(Self {
             plan: row.text(0)?.to_owned(),
             done: Counted {
@@ -121,13 +121,7 @@ impl Marker {
         })
     }
 
-    pub(crate) async fn store(
-        &self,
-        lane: &mut Lane,
-        internal: &str,
-        schema: &str,
-        raw: &str,
-    ) -> Result<()> {
+    pub(crate) async fn store(&self, lane: &mut Lane, internal: &str, schema: &str, raw: &str) -> Result<()> {
         let place = table(internal, TABLE);
         let (schema, raw) = (quote_literal(schema), quote_literal(raw));
         let tables: Vec<String> = self.tables.iter().map(|t| quote_literal(t)).collect();
@@ -162,14 +156,11 @@ pub(crate) async fn count(
             table(schema, raw)
         ))
         .await?;
-    let row = rows.first().ok_or_else(|| Error::system("Counting raw rows gave no answer; please report it."))?;
-    let all = Counted {
-        rows: row.int(0)?,
-        ids: row.text(1)?.to_owned(),
-        last: row.get(2).map(str::to_owned),
-    };
-    let before =
-        Counted { rows: row.int(3)?, ids: row.text(4)?.to_owned(), last: last.map(str::to_owned) };
+    let row =
+        rows.first().ok_or_else(|| Error::system("Counting raw rows gave no answer; please report it."))?;
+    let all =
+        Counted { rows: row.int(0)?, ids: row.text(1)?.to_owned(), last: row.get(2).map(str::to_owned) };
+    let before = Counted { rows: row.int(3)?, ids: row.text(4)?.to_owned(), last: last.map(str::to_owned) };
     Ok((before, all))
 }
 
@@ -199,8 +190,7 @@ mod tests {
         assert_eq!(decide(counted(6, "9"), false, true, 15), Some(Decision::Rebuild));
         assert_eq!(decide(counted(5, "7"), false, false, 15), Some(Decision::Rebuild));
         assert_eq!(decide(counted(0, "0"), true, true, 15), Some(Decision::Rebuild));
-        let standing =
-            Standing { replaced: false, unchanged: true, server: 15, before: Counted::default() };
+        let standing = Standing { replaced: false, unchanged: true, server: 15, before: Counted::default() };
         assert_eq!(Marker::decide(None, &standing, "raw").unwrap(), Decision::Rebuild);
     }
 

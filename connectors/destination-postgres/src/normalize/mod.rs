@@ -46,8 +46,12 @@ pub(crate) fn plan(
     let mut names = Tables::default();
     names.take(&settings.internal, marker::TABLE);
     names.take(&settings.internal, crate::names::CHECKPOINTS);
-    let mut order: Vec<(&SelectedStream, &str, usize)> =
-        streams.iter().zip(schemas).enumerate().map(|(i, (stream, schema))| (stream, schema.as_str(), i)).collect();
+    let mut order: Vec<(&SelectedStream, &str, usize)> = streams
+        .iter()
+        .zip(schemas)
+        .enumerate()
+        .map(|(i, (stream, schema))| (stream, schema.as_str(), i))
+        .collect();
     order.sort_by_key(|(stream, schema, i)| {
         let name = stream.descriptor.name.as_str();
         (table_name(name, limits.table) != name, *schema, name, *i)
@@ -70,11 +74,10 @@ pub(crate) fn plan(
         let history = history.transpose().map_err(|e| e.for_stream(&stream.descriptor))?;
         let plan = Plan { schema: schema.to_owned(), raw, form: settings.form, root, history };
         plan.check_size().map_err(|e| e.for_stream(&stream.descriptor))?;
-        plans.push((i, Normalizer {
-            plan,
-            internal: settings.internal.clone(),
-            drop_cascade: settings.drop_cascade,
-        }));
+        plans.push((
+            i,
+            Normalizer { plan, internal: settings.internal.clone(), drop_cascade: settings.drop_cascade },
+        ));
     }
     plans.sort_by_key(|(i, _)| *i);
     Ok(plans.into_iter().map(|(_, plan)| plan).collect())

@@ -26,7 +26,10 @@ pub(crate) struct Normalizer {
 impl Normalizer {
     /// Makes the schema and the table in which normalization is noted. Outside of a transaction.
     pub(crate) async fn prepare(&self, lane: &mut Lane) -> Result<()> {
-        let known = format!("SELECT to_regclass({}) IS NOT NULL", quote_literal(&table(&self.internal, "_ferrybyte_normalized")));
+        let known = format!(
+            "SELECT to_regclass({}) IS NOT NULL",
+            quote_literal(&table(&self.internal, "_ferrybyte_normalized"))
+        );
         let rows = lane.query(&known).await?;
         if rows.first().is_some_and(|row| row.flag(0).unwrap_or(false)) {
             return Ok(());
@@ -56,8 +59,8 @@ impl Normalizer {
         match Marker::decide(noted.as_ref(), &standing, &raw)? {
             Decision::Rebuild => {
                 self.refuse_foreign(&made, &owned, &there)?;
-                let pid = lane.query("SELECT pg_backend_pid()").await?;
-                let tag = pid.first().map_or(Ok(0), |row| row.int(0))?;
+                let number = lane.query("SELECT txid_current()").await?;
+                let tag = number.first().map_or(Ok(0), |row| row.int(0))?;
                 self.fill(lane, &Scope::Rebuild { tag }).await?;
                 for (at, made) in made.iter().enumerate() {
                     self.put_in_place(lane, made, &building(tag, at), there.get(&made.name)).await?;
@@ -124,7 +127,10 @@ impl Normalizer {
     fn refuse_foreign(&self, made: &[Made], owned: &[String], there: &HashMap<String, There>) -> Result<()> {
         for made in made.iter().filter(|made| !owned.contains(&made.name)) {
             let Some(there) = there.get(&made.name) else { continue };
-            let ours = made.columns.iter().filter(|c| c.name == NORMALIZED_AT || matches!(c.from.as_str(), "p" | "h"));
+            let ours = made
+                .columns
+                .iter()
+                .filter(|c| c.name == NORMALIZED_AT || matches!(c.from.as_str(), "p" | "h"));
             if there.kind != "r" || !ours.clone().any(|c| there.columns.contains_key(&c.name)) {
                 return Err(Error::config(format!(
                     "{} exists and was not made by normalization; rename it, or have the stream written to another schema.",
@@ -139,17 +145,18 @@ impl Normalizer {
         &self,
         lane: &mut Lane,
         made: &Made,
-        from: &str,
+        building: &str,
         there: Option<&There>,
     ) -> Result<()> {
         let place = table(&self.plan.schema, &made.name);
-        let from = table(&self.plan.schema, from);
+        let from = table(&self.plan.schema, building);
         if let Some(there) = there {
             if !there.dependents.is_empty() && there.holds(made) && !self.drop_cascade {
                 let columns = made.columns.iter().map(|c| c.name.as_str());
                 let columns = super::expression::list(columns);
-                let refill =
-                    format!("DELETE FROM {place}; INSERT INTO {place} ({columns}) SELECT {columns} FROM {from}; DROP TABLE {from}");
+                let refill = format!(
+                    "DELETE FROM {place}; INSERT INTO {place} ({columns}) SELECT {columns} FROM {from}; DROP TABLE {from}"
+                );
                 return lane.execute(&refill).await;
             }
             if !there.dependents.is_empty() && !self.drop_cascade {
@@ -160,7 +167,20 @@ impl Normalizer {
             }
             self.drop_table(lane, &made.name).await?;
         }
-        lane.execute(&format!("ALTER TABLE {from} RENAME TO {}", quote_identifier(&made.name))).await
+        lane.execute(&format!("ALTER TABLE {from} RENAME TO {}", quote_identifier(&made.name))).await?;
+        for ((from, _), (to, _)) in made.index_names(building).zip(made.index_names(&made.name)) {
+            let taken =
+                format!("SELECT to_regclass({}) IS NOT NULL", quote_literal(&table(&self.plan.schema, &to)));
+            if lane.query(&taken).await?.first().map(|row| row.flag(0)).transpose()? == Some(true) {
+                tracing::warn!(
+                    "The name {to} is taken in this schema, so an index of {place} is called {from}."
+                );
+                continue;
+            }
+            let from = table(&self.plan.schema, &from);
+            lane.execute(&format!("ALTER INDEX {from} RENAME TO {}", quote_identifier(&to))).await?;
+        }
+        Ok(())
     }
 
     async fn drop_table(&self, lane: &mut Lane, name: &str) -> Result<()> {

@@ -5,12 +5,14 @@
 //! have short names of ours, so that no field can clash with them: `d` the row's JSON, `a` the raw row's id,
 //! `t` when it was emitted, `p` the hash of the row around it, `h` its own, and `c0`, `c1`, … the fields.
 
+use connector_kit::{Error, Result};
+use postgres_kit::{quote_identifier, quote_literal};
+
 use super::expression::{Casting, does_not_fit, list, md5, table, value, value_at};
 use super::history::History;
 use super::tree::{AB_ID, Child, EMITTED_AT, Hashed, NORMALIZED_AT, Node, UNIQUE_KEY};
 use crate::config::NestedObjects;
-use connector_kit::{Error, Result};
-use postgres_kit::{quote_identifier, quote_literal};
+use crate::names;
 
 /// What is made of one stream.
 #[derive(Clone, Debug)]
@@ -62,6 +64,18 @@ impl Made {
         let columns: Vec<String> =
             self.columns.iter().map(|c| format!("{} {}", quote_identifier(&c.name), c.sql_type)).collect();
         format!("CREATE TABLE {name} ({})", columns.join(", "))
+    }
+
+    /// Each index's name on a table of that name, and its columns.
+    pub(crate) fn index_names<'a>(&'a self, on: &'a str) -> impl Iterator<Item = (String, &'a [String])> {
+        self.indexes.iter().map(move |columns| (names::index(&columns.join("_"), on), columns.as_slice()))
+    }
+
+    fn make_indexes<'a>(&'a self, schema: &'a str, on: &'a str) -> impl Iterator<Item = String> {
+        self.index_names(on).map(move |(name, columns)| {
+            let columns = list(columns.iter().map(String::as_str));
+            format!("CREATE INDEX {} ON {} ({columns})", quote_identifier(&name), table(schema, on))
+        })
     }
 
     pub(crate) fn fill(&self, name: &str, from: &str) -> String {
@@ -201,12 +215,9 @@ impl Plan {
                 self.put(&self.root, scope, casting, &rows, &mut Stages::default(), &mut sql);
             }
         }
-        if matches!(scope, Scope::Rebuild { .. }) {
-            for made in self.tables() {
-                let place = self.place(scope, &made.name);
-                for index in &made.indexes {
-                    sql.push(format!("CREATE INDEX ON {place} ({})", list(index.iter().map(String::as_str))));
-                }
+        if let Scope::Rebuild { tag } = scope {
+            for (at, made) in self.tables().iter().enumerate() {
+                sql.extend(made.make_indexes(&self.schema, &building(*tag, at)));
             }
         }
         sql
@@ -292,7 +303,11 @@ fn count_misfits(node: &Node, rows: &str, queries: &mut Vec<Misfits>) {
     }
     for child in &node.children {
         let nested = elements(child, Casting::Lenient);
-        count_misfits(&child.node, &format!("(SELECT e.d FROM {rows} s CROSS JOIN LATERAL {nested})"), queries);
+        count_misfits(
+            &child.node,
+            &format!("(SELECT e.d FROM {rows} s CROSS JOIN LATERAL {nested})"),
+            queries,
+        );
     }
 }
 
@@ -317,7 +332,11 @@ fn objects_are_objects(node: &Node) -> String {
         .objects
         .iter()
         .map(|path| format!("jsonb_typeof({})", value_at("d", path)))
-        .map(|kind| format!("CASE WHEN coalesce({kind}, 'null') IN ('null', 'object') THEN true ELSE {kind}::boolean END"))
+        .map(|kind| {
+            format!(
+                "CASE WHEN coalesce({kind}, 'null') IN ('null', 'object') THEN true ELSE {kind}::boolean END"
+            )
+        })
         .collect();
     if checks.is_empty() { String::new() } else { format!(" WHERE {}", checks.join(" AND ")) }
 }

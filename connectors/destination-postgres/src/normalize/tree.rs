@@ -223,7 +223,15 @@ impl Planner<'_> {
         }
         let Open { fields, objects, children, .. } = open;
         let wants_hash = self.form == NestedObjects::Tables || parent_hash.is_none() || !children.is_empty();
-        Node { table, fields, hashed, objects, parent_hash, own_hash: wants_hash.then_some(own_hash), children }
+        Node {
+            table,
+            fields,
+            hashed,
+            objects,
+            parent_hash,
+            own_hash: wants_hash.then_some(own_hash),
+            children,
+        }
     }
 }
 
@@ -353,7 +361,8 @@ mod tests {
 
     #[test]
     fn a_child_of_its_parents_name_has_a_hash_of_its_own() {
-        let inner = json!({"type": "array", "items": {"type": "object", "properties": {"id": {"type": "integer"}}}});
+        let inner =
+            json!({"type": "array", "items": {"type": "object", "properties": {"id": {"type": "integer"}}}});
         let root = plan(NestedObjects::Tables, "a", &json!({"a": inner}));
         assert_eq!(root.own_hash.as_deref(), Some("_airbyte_a_hashid"));
         assert_eq!(root.children[0].node.own_hash.as_deref(), Some("_airbyte_a_1_hashid"));

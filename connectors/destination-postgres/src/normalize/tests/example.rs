@@ -33,14 +33,18 @@ fn a_customer_becomes_a_row_with_its_contact_and_rows_for_its_addresses() {
     for version in BOTH {
         let server = Postgres::start(version);
         load(&server);
-        let normalizer = normalizer(&stream("customers", customers(), "append"), NestedObjects::Columns).unwrap();
+        let normalizer =
+            normalizer(&stream("customers", customers(), "append"), NestedObjects::Columns).unwrap();
         normalize(&server, &normalizer).unwrap();
         assert_eq!(
             columns(&server, "customers"),
             "id bigint, name text, contact_email text, contact_phone text, _airbyte_normalized_at timestamptz, \
              _airbyte_customers_hashid text"
         );
-        assert_eq!(columns(&server, "customers_addresses"), "_airbyte_customers_hashid text, type text, city text");
+        assert_eq!(
+            columns(&server, "customers_addresses"),
+            "_airbyte_customers_hashid text, type text, city text"
+        );
         assert_eq!(
             server.psql(
                 "SELECT id, name, contact_email, contact_phone, _airbyte_normalized_at IS NOT NULL FROM customers ORDER BY 1"
@@ -70,20 +74,27 @@ fn the_same_in_the_tables_that_airbyte_made_of_it() {
     for version in BOTH {
         let server = Postgres::start(version);
         load(&server);
-        let normalizer = normalizer(&stream("customers", customers(), "append"), NestedObjects::Tables).unwrap();
+        let normalizer =
+            normalizer(&stream("customers", customers(), "append"), NestedObjects::Tables).unwrap();
         normalize(&server, &normalizer).unwrap();
         let rest = "_airbyte_ab_id character varying, _airbyte_emitted_at timestamptz, _airbyte_normalized_at timestamptz";
         assert_eq!(
             columns(&server, "customers"),
-            format!("id bigint, name text, contact jsonb, addresses jsonb, {rest}, _airbyte_customers_hashid text")
+            format!(
+                "id bigint, name text, contact jsonb, addresses jsonb, {rest}, _airbyte_customers_hashid text"
+            )
         );
         assert_eq!(
             columns(&server, "customers_contact"),
-            format!("_airbyte_customers_hashid text, email text, phone text, {rest}, _airbyte_contact_hashid text")
+            format!(
+                "_airbyte_customers_hashid text, email text, phone text, {rest}, _airbyte_contact_hashid text"
+            )
         );
         assert_eq!(
             columns(&server, "customers_addresses"),
-            format!("_airbyte_customers_hashid text, type text, city text, {rest}, _airbyte_addresses_hashid text")
+            format!(
+                "_airbyte_customers_hashid text, type text, city text, {rest}, _airbyte_addresses_hashid text"
+            )
         );
         assert_eq!(
             server.psql(

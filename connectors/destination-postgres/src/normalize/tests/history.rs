@@ -115,7 +115,8 @@ fn portions_make_the_same_tables_as_all_at_once() {
     for form in [NestedObjects::Columns, NestedObjects::Tables] {
         let people = people(form);
         let portions = vec(vec((0..4_i64, 0..5_i64, 0..3_u8, 0..8_u8, 0..3_u32), 1..6), 1..5);
-        let mut runner = TestRunner::new(Config { cases: 12, failure_persistence: None, ..Config::default() });
+        let mut runner =
+            TestRunner::new(Config { cases: 12, failure_persistence: None, ..Config::default() });
         let outcome = runner.run(&portions, |portions| {
             server.psql("TRUNCATE _airbyte_raw_people; DROP TABLE IF EXISTS people, people_scd, people_tags");
             server.psql("DROP SCHEMA IF EXISTS airbyte_internal CASCADE");

@@ -31,12 +31,15 @@ fn every_type_has_its_column_and_keeps_its_value() {
         "tstz": "2024-01-01T02:00:00+02:00", "bin": "AQI=", "o": {"k": null}, "a": [1, null], "u": 5
     });
     for version in BOTH {
-        for (form, number) in [(NestedObjects::Columns, "numeric"), (NestedObjects::Tables, "double precision")] {
+        for (form, number) in
+            [(NestedObjects::Columns, "numeric"), (NestedObjects::Tables, "double precision")]
+        {
             let server = Postgres::start(version);
             raw_table(&server, "types");
             insert(&server, "types", "r1", &data);
             insert(&server, "types", "r2", &json!({"d": "", "tstz": null}));
-            normalize(&server, &normalizer(&stream("types", schema.clone(), "append"), form).unwrap()).unwrap();
+            normalize(&server, &normalizer(&stream("types", schema.clone(), "append"), form).unwrap())
+                .unwrap();
             let there = columns(&server, "types");
             let expected = format!(
                 "s text, n {number}, i bigint, big numeric, b boolean, d date, t time without time zone, tz time with time zone, \
@@ -98,7 +101,8 @@ fn values_that_do_not_fit_are_null_in_the_table_and_the_rest_of_their_row_is_the
 
 #[test]
 fn names_of_any_kind_make_tables_and_touch_nothing_else() {
-    let names = ["\"; DROP TABLE canary; --", "it's", "a\\'b", "🦀", "x\0y", "Größe", "select", "", "%s", "$1", "{}"];
+    let names =
+        ["\"; DROP TABLE canary; --", "it's", "a\\'b", "🦀", "x\0y", "Größe", "select", "", "%s", "$1", "{}"];
     let long = "n".repeat(300);
     let server = Postgres::start(BOTH[0]);
     server.psql("CREATE TABLE canary (v int); INSERT INTO canary VALUES (1)");
@@ -113,9 +117,7 @@ fn names_of_any_kind_make_tables_and_touch_nothing_else() {
             });
             let plan = normalizer(&stream(name, schema, "append"), form).unwrap();
             raw_table(&server, &plan.plan.raw);
-            server.psql(&format!(
-                "ALTER TABLE \"_airbyte_raw_{0}\" RENAME TO \"{0}\"", plan.plan.raw
-            ));
+            server.psql(&format!("ALTER TABLE \"_airbyte_raw_{0}\" RENAME TO \"{0}\"", plan.plan.raw));
             let data = json!({name: "v", "o": {name: "w"}, "l": [{name: "x"}]});
             if !name.contains('\0') {
                 let data = data.to_string().replace('\'', "''");
@@ -124,7 +126,10 @@ fn names_of_any_kind_make_tables_and_touch_nothing_else() {
             normalize(&server, &plan).unwrap();
             let table = &plan.plan.root.table;
             let rows = server.psql(&format!("SELECT to_jsonb(t) FROM \"{table}\" t"));
-            assert!(name.contains('\0') || (rows.contains("\"v\"") && rows.contains("\"w\"")), "{name}: {rows}");
+            assert!(
+                name.contains('\0') || (rows.contains("\"v\"") && rows.contains("\"w\"")),
+                "{name}: {rows}"
+            );
             server.psql("DROP SCHEMA airbyte_internal CASCADE");
             for made in plan.plan.tables() {
                 server.psql(&format!("DROP TABLE \"{}\"", made.name));
