@@ -4,9 +4,13 @@
 #[cfg(feature = "bench")]
 #[doc(hidden)]
 pub mod bench;
+mod check;
 mod column_type;
 mod config;
 mod lane;
+mod merge;
 mod names;
 mod normalize;
+mod plan;
 mod rows;
+mod table;
