@@ -208,8 +208,8 @@ impl Plan {
                 }
             };
         }
-        self.drop_defaults(lane).await?;
         let Some(found) = find(lane, &self.load).await? else { return Err(gone(&self.load)) };
+        self.drop_defaults(lane).await?;
         make_indexes(lane, &self.load, &found, &self.indexes.iter().collect::<Vec<_>>()).await
     }
 
@@ -399,3 +399,6 @@ fn merge(
         deleted_at: options.deletes.then(|| column(&DELETED_AT.to_owned())).flatten(),
     }))
 }
+
+#[cfg(test)]
+mod tests;
