@@ -129,9 +129,17 @@ pub fn string_at(text: &[u8], at: usize) -> Result<(RawStr<'_>, usize)> {
     }
 }
 
+#[inline]
 fn escape_end(text: &[u8], backslash: usize) -> Result<usize> {
     match text.get(backslash + 1) {
         Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => Ok(backslash + 2),
+        _ => unicode_end(text, backslash),
+    }
+}
+
+#[cold]
+fn unicode_end(text: &[u8], backslash: usize) -> Result<usize> {
+    match text.get(backslash + 1) {
         Some(b'u') => match text.get(backslash + 2..backslash + 6) {
             Some(hex) if hex.iter().all(u8::is_ascii_hexdigit) => Ok(backslash + 6),
             _ => fail("bad \\u escape", backslash),
@@ -523,24 +531,27 @@ fn unescape(raw: &[u8], out: &mut Vec<u8>) -> bool {
 /// Appends what the escape at the start of `text` stands for; returns what follows it.
 #[inline]
 fn unescape_one<'a>(text: &'a [u8], out: &mut Vec<u8>, faithful: &mut bool) -> &'a [u8] {
-    let (byte, used) = match text.get(1) {
-        Some(b'n') => (b'\n', 2),
-        Some(b't') => (b'\t', 2),
-        Some(b'r') => (b'\r', 2),
-        Some(b'b') => (8, 2),
-        Some(b'f') => (12, 2),
-        Some(b'u') => {
-            let (c, used) = unicode_escape(text);
-            let mut utf8 = [0; 4];
-            *faithful &= c.is_some();
-            let c = c.unwrap_or(char::REPLACEMENT_CHARACTER);
-            out.extend_from_slice(c.encode_utf8(&mut utf8).as_bytes());
-            return &text[used..];
-        }
-        Some(other) => (*other, 2),
-        None => (b'\\', 1),
+    let byte = match text.get(1) {
+        Some(b'n') => b'\n',
+        Some(b't') => b'\t',
+        Some(b'r') => b'\r',
+        Some(b'b') => 8,
+        Some(b'f') => 12,
+        Some(b'u') => return unescape_unicode(text, out, faithful),
+        Some(other) => *other,
+        // A backslash at the very end stands for itself.
+        None => b'\\',
     };
     out.push(byte);
+    text.get(2..).unwrap_or_default()
+}
+
+#[cold]
+fn unescape_unicode<'a>(text: &'a [u8], out: &mut Vec<u8>, faithful: &mut bool) -> &'a [u8] {
+    let (c, used) = unicode_escape(text);
+    let mut utf8 = [0; 4];
+    *faithful &= c.is_some();
+    out.extend_from_slice(c.unwrap_or(char::REPLACEMENT_CHARACTER).encode_utf8(&mut utf8).as_bytes());
     &text[used..]
 }
 
