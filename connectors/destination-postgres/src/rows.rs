@@ -14,8 +14,10 @@ use connector_kit::{
     BatchRow, Changes, Error, GENERATION_ID, META, RecordBatch, Result, RowDecoder, SelectedStream, Stamp,
 };
 
+pub(crate) use field::{Kept, framed};
 use field::{Encoder, Field};
 pub(crate) use jsonb::write_jsonb;
+pub(crate) use times::extracted_at;
 
 /// Milliseconds from 1970 to PostgreSQL's own epoch, 2000-01-01.
 const EPOCH_MILLIS: i64 = 946_684_800_000;

@@ -1,6 +1,6 @@
 //! Runs a stream's normalization inside the transaction that is open.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use connector_kit::{Error, Result, tracing};
 use postgres_kit::{quote_identifier, quote_literal, server_error};
@@ -12,6 +12,9 @@ use super::marker::{Decision, Marker, Standing, count};
 use super::statements::{Made, Plan, Scope, building, collect};
 use super::tree::NORMALIZED_AT;
 use crate::lane::Lane;
+use crate::names::TableName;
+use crate::swap::swap;
+use crate::table::{Found, Kind, find};
 
 /// Makes a stream's tables from its raw table.
 #[derive(Debug)]
@@ -53,7 +56,7 @@ impl Normalizer {
         let server = lane.query("SHOW server_version_num").await?;
         let server = server.first().map_or(Ok(0), |row| row.int(0))? / 10_000;
         let unchanged = noted.as_ref().is_some_and(|marker| marker.plan == fingerprint)
-            && made.iter().all(|made| there.get(&made.name).is_some_and(|there| there.holds(made)));
+            && made.iter().all(|made| there.get(&made.name).is_some_and(|there| holds(there, made)));
         let standing = Standing { replaced, unchanged, server, before };
         let raw = table(&plan.schema, &plan.raw);
         match Marker::decide(noted.as_ref(), &standing, &raw)? {
@@ -63,7 +66,10 @@ impl Normalizer {
                 let tag = number.first().map_or(Ok(0), |row| row.int(0))?;
                 self.fill(lane, &Scope::Rebuild { tag }).await?;
                 for (at, made) in made.iter().enumerate() {
-                    self.put_in_place(lane, made, &building(tag, at), there.get(&made.name)).await?;
+                    let building = TableName::new(&plan.schema, building(tag, at));
+                    let names = made.index_names(&building.table).zip(made.index_names(&made.name));
+                    let names: Vec<_> = names.map(|((from, _), (to, _))| (from, to)).collect();
+                    swap(lane, &building, &self.place(&made.name), &names, self.drop_cascade).await?;
                 }
                 for name in owned.iter().filter(|name| !made.iter().any(|made| made.name == **name)) {
                     if there.contains_key(name) {
@@ -124,61 +130,19 @@ impl Normalizer {
     }
 
     /// A table that we did not make is not ours to replace.
-    fn refuse_foreign(&self, made: &[Made], owned: &[String], there: &HashMap<String, There>) -> Result<()> {
+    fn refuse_foreign(&self, made: &[Made], owned: &[String], there: &HashMap<String, Found>) -> Result<()> {
         for made in made.iter().filter(|made| !owned.contains(&made.name)) {
             let Some(there) = there.get(&made.name) else { continue };
-            let ours = made
+            let mut ours = made
                 .columns
                 .iter()
                 .filter(|c| c.name == NORMALIZED_AT || matches!(c.from.as_str(), "p" | "h"));
-            if there.kind != "r" || !ours.clone().any(|c| there.columns.contains_key(&c.name)) {
+            if !matches!(there.kind, Kind::Table | Kind::Partitioned) || !ours.any(|c| there.column(&c.name).is_some()) {
                 return Err(Error::config(format!(
                     "{} exists and was not made by normalization; rename it, or have the stream written to another schema.",
                     table(&self.plan.schema, &made.name)
                 )));
             }
-        }
-        Ok(())
-    }
-
-    async fn put_in_place(
-        &self,
-        lane: &mut Lane,
-        made: &Made,
-        building: &str,
-        there: Option<&There>,
-    ) -> Result<()> {
-        let place = table(&self.plan.schema, &made.name);
-        let from = table(&self.plan.schema, building);
-        if let Some(there) = there {
-            if !there.dependents.is_empty() && there.holds(made) && !self.drop_cascade {
-                let columns = made.columns.iter().map(|c| c.name.as_str());
-                let columns = super::expression::list(columns);
-                let refill = format!(
-                    "DELETE FROM {place}; INSERT INTO {place} ({columns}) SELECT {columns} FROM {from}; DROP TABLE {from}"
-                );
-                return lane.execute(&refill).await;
-            }
-            if !there.dependents.is_empty() && !self.drop_cascade {
-                return Err(Error::config(format!(
-                    "The columns of {place} change, but {} depends on it; drop that first, or set drop_cascade.",
-                    there.dependents.join(", ")
-                )));
-            }
-            self.drop_table(lane, &made.name).await?;
-        }
-        lane.execute(&format!("ALTER TABLE {from} RENAME TO {}", quote_identifier(&made.name))).await?;
-        for ((from, _), (to, _)) in made.index_names(building).zip(made.index_names(&made.name)) {
-            let taken =
-                format!("SELECT to_regclass({}) IS NOT NULL", quote_literal(&table(&self.plan.schema, &to)));
-            if lane.query(&taken).await?.first().map(|row| row.flag(0)).transpose()? == Some(true) {
-                tracing::warn!(
-                    "The name {to} is taken in this schema, so an index of {place} is called {from}."
-                );
-                continue;
-            }
-            let from = table(&self.plan.schema, &from);
-            lane.execute(&format!("ALTER INDEX {from} RENAME TO {}", quote_identifier(&to))).await?;
         }
         Ok(())
     }
@@ -189,52 +153,27 @@ impl Normalizer {
     }
 
     /// The tables that are there of those that the plan makes or made.
-    async fn there(&self, lane: &mut Lane, owned: &[String]) -> Result<HashMap<String, There>> {
-        let mut names: Vec<String> = self.plan.tables().into_iter().map(|made| made.name).collect();
-        names.extend(owned.iter().cloned());
-        let names: Vec<String> = names.iter().map(|name| quote_literal(name)).collect();
-        let rows = lane
-            .query(&format!(
-                "SELECT c.relname, c.relkind, a.attname, format_type(a.atttypid, NULL), \
-                 (SELECT json_agg(DISTINCT o.oid::regclass::text) FROM pg_depend d JOIN pg_rewrite r ON d.classid = 'pg_rewrite'::regclass \
-                  AND d.objid = r.oid JOIN pg_class o ON o.oid = r.ev_class \
-                  WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid AND o.oid <> c.oid) \
-                 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
-                 LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped \
-                 WHERE n.nspname = {} AND c.relname IN ({})",
-                quote_literal(&self.plan.schema),
-                names.join(", ")
-            ))
-            .await?;
-        let mut there: HashMap<String, There> = HashMap::new();
-        for row in &rows {
-            let entry = there.entry(row.text(0)?.to_owned()).or_default();
-            entry.kind = row.text(1)?.to_owned();
-            if let (Some(column), Some(sql_type)) = (row.get(2), row.get(3)) {
-                entry.columns.insert(column.to_owned(), sql_type.to_owned());
-            }
-            if let Some(dependents) = row.get(4) {
-                entry.dependents = serde_json::from_str(dependents).unwrap_or_default();
+    async fn there(&self, lane: &mut Lane, owned: &[String]) -> Result<HashMap<String, Found>> {
+        let made = self.plan.tables();
+        let mut there = HashMap::new();
+        for name in made.iter().map(|made| &made.name).chain(owned) {
+            if !there.contains_key(name)
+                && let Some(found) = find(lane, &self.place(name)).await?
+            {
+                there.insert(name.clone(), found);
             }
         }
         Ok(there)
     }
-}
 
-/// A table as the server has it.
-#[derive(Debug, Default)]
-struct There {
-    kind: String,
-    columns: BTreeMap<String, String>,
-    /// Views of it.
-    dependents: Vec<String>,
-}
-
-impl There {
-    /// Whether it has the columns; it may have more.
-    fn holds(&self, made: &Made) -> bool {
-        made.columns.iter().all(|c| self.columns.get(&c.name).is_some_and(|t| t == c.sql_type))
+    fn place(&self, name: &str) -> TableName {
+        TableName::new(&self.plan.schema, name)
     }
+}
+
+/// Whether the table has the columns; it may have more.
+fn holds(there: &Found, made: &Made) -> bool {
+    made.columns.iter().all(|c| there.column(&c.name).is_some_and(|t| t.type_ == c.sql_type))
 }
 
 /// What the tables hold and where it comes from: tables made by another plan have to be made anew.

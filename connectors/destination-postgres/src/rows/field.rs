@@ -119,7 +119,7 @@ fn write_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
 
 /// Appends what `write` appends, with its length before it.
 #[inline]
-pub(super) fn framed<T>(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+pub(crate) fn framed<T>(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) -> T) -> T {
     let at = out.len();
     out.extend_from_slice(&[0; 4]);
     let result = write(out);

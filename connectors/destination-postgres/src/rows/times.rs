@@ -38,7 +38,7 @@ pub(super) fn timestamp(micros: i64) -> Result<i64, ChangeReason> {
 
 /// From the milliseconds since 1970 of a record's `emitted_at`; what is out of range is moved to its end.
 #[inline]
-pub(super) fn extracted_at(millis: i64) -> i64 {
+pub(crate) fn extracted_at(millis: i64) -> i64 {
     millis.saturating_sub(EPOCH_MILLIS).saturating_mul(1_000).clamp(MICROS.start, MICROS.end - 1)
 }
 
