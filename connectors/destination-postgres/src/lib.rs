@@ -12,5 +12,7 @@ mod merge;
 mod names;
 mod normalize;
 mod plan;
+mod raw;
 mod rows;
+mod swap;
 mod table;

@@ -237,7 +237,7 @@ fn fit(name: &str) -> String {
 }
 
 /// The name of a table beside this one, for another purpose.
-fn beside(table: &TableName, purpose: &str) -> String {
+pub(crate) fn beside(table: &TableName, purpose: &str) -> String {
     let purposed = format!("{}{purpose}", table.table);
     let hash = hex(&Sha256::digest(raw_table(&table.schema, &purposed).as_bytes()));
     let mut name = format!("{}{}{}", ends(&table.schema), ends(&table.table), &hash[..32]);

@@ -112,7 +112,8 @@ impl RawPlan {
                 swap(lane, &self.load, &self.table, &[], self.drop_cascade).await?;
             } else if find(lane, &self.table).await?.is_some() {
                 let (table, load, columns) = (&self.table, &self.load, self.form.sent());
-                lane.execute(&format!("INSERT INTO {table} ({columns}) SELECT {columns} FROM {load}")).await?;
+                lane.execute(&format!("INSERT INTO {table} ({columns}) SELECT {columns} FROM {load}"))
+                    .await?;
                 lane.execute(&format!("DROP TABLE {load}")).await?;
             } else {
                 swap(lane, &self.load, &self.table, &[], false).await?;
@@ -150,7 +151,9 @@ impl RawPlan {
 /// Whether records can be added to the table that is there.
 async fn may_be_loaded(lane: &mut Lane, table: &TableName, found: &Found, form: RawForm) -> Result<()> {
     let other = form.columns().iter().find(|(name, sql_type)| {
-        found.column(name).is_none_or(|there| there.type_ != *sql_type && !there.type_.starts_with(&format!("{sql_type}(")))
+        found
+            .column(name)
+            .is_none_or(|there| there.type_ != *sql_type && !there.type_.starts_with(&format!("{sql_type}(")))
     });
     if let (Kind::Other(_), _) | (_, Some(_)) = (found.kind, other) {
         let what = match (found.kind, other) {

@@ -14,8 +14,8 @@ use connector_kit::{
     BatchRow, Changes, Error, GENERATION_ID, META, RecordBatch, Result, RowDecoder, SelectedStream, Stamp,
 };
 
-pub(crate) use field::{Kept, framed};
 use field::{Encoder, Field};
+pub(crate) use field::{Kept, framed};
 pub(crate) use jsonb::write_jsonb;
 pub(crate) use times::extracted_at;
 

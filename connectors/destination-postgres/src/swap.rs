@@ -5,7 +5,7 @@ use connector_kit::{Error, Result, tracing};
 use postgres_kit::{quote_identifier, quote_literal};
 
 use crate::lane::Lane;
-use crate::names::TableName;
+use crate::names::{self, TableName};
 use crate::table::{Found, Kind, attached, find, list, take_over};
 
 /// Puts `load` in the place of `table`, whose grants, owner and comments stay. Where something hangs on the old table, it is
@@ -24,7 +24,9 @@ pub(crate) async fn swap(
         )));
     };
     if let Some(old) = find(lane, table).await? {
-        let ours: Vec<String> = indexes.iter().map(|(_, name)| name.clone()).collect();
+        // Also those that we made for columns of before.
+        let before = old.columns.iter().map(|column| names::index(&column.name, &table.table));
+        let ours: Vec<String> = indexes.iter().map(|(_, name)| name.clone()).chain(before).collect();
         let hanging: Vec<String> =
             attached(lane, &old, &ours).await?.into_iter().map(|attached| attached.what).collect();
         if old.kind == Kind::Partitioned || old.owner != new.owner || (!hanging.is_empty() && !cascade) {
@@ -48,7 +50,8 @@ pub(crate) async fn swap(
             tracing::warn!("The name {to} is taken in this schema, so an index of {table} is called {from}.");
             continue;
         }
-        lane.execute(&format!("ALTER INDEX {} RENAME TO {}", table.beside(from), quote_identifier(to))).await?;
+        lane.execute(&format!("ALTER INDEX {} RENAME TO {}", table.beside(from), quote_identifier(to)))
+            .await?;
     }
     Ok(())
 }

@@ -3,18 +3,18 @@
 use std::collections::HashMap;
 
 use connector_kit::{Error, Result, tracing};
-use postgres_kit::{quote_identifier, quote_literal, server_error};
+use postgres_kit::server_error;
 
 use sha2::{Digest, Sha256};
 
 use super::expression::{Casting, FUNCTIONS, table};
-use super::marker::{Decision, Marker, Standing, count};
+use super::marker::{self, Decision, Marker, Standing, count};
 use super::statements::{Made, Plan, Scope, building, collect};
 use super::tree::NORMALIZED_AT;
 use crate::lane::Lane;
 use crate::names::TableName;
 use crate::swap::swap;
-use crate::table::{Found, Kind, find};
+use crate::table::{Found, Kind, create, find, make_schema};
 
 /// Makes a stream's tables from its raw table.
 #[derive(Debug)]
@@ -29,17 +29,12 @@ pub(crate) struct Normalizer {
 impl Normalizer {
     /// Makes the schema and the table in which normalization is noted. Outside of a transaction.
     pub(crate) async fn prepare(&self, lane: &mut Lane) -> Result<()> {
-        let known = format!(
-            "SELECT to_regclass({}) IS NOT NULL",
-            quote_literal(&table(&self.internal, "_ferrybyte_normalized"))
-        );
-        let rows = lane.query(&known).await?;
-        if rows.first().is_some_and(|row| row.flag(0).unwrap_or(false)) {
+        let place = TableName::new(&self.internal, marker::TABLE);
+        if find(lane, &place).await?.is_some() {
             return Ok(());
         }
-        let schema = quote_identifier(&self.internal);
-        lane.execute(&format!("CREATE SCHEMA IF NOT EXISTS {schema}")).await?;
-        lane.execute(&Marker::create(&self.internal)).await
+        make_schema(lane, &self.internal).await?;
+        create(lane, &place, &Marker::create(&self.internal)).await
     }
 
     /// Brings the stream's tables up to what the raw table holds. `replaced`: the raw rows are not those of before, by
@@ -137,7 +132,9 @@ impl Normalizer {
                 .columns
                 .iter()
                 .filter(|c| c.name == NORMALIZED_AT || matches!(c.from.as_str(), "p" | "h"));
-            if !matches!(there.kind, Kind::Table | Kind::Partitioned) || !ours.any(|c| there.column(&c.name).is_some()) {
+            if !matches!(there.kind, Kind::Table | Kind::Partitioned)
+                || !ours.any(|c| there.column(&c.name).is_some())
+            {
                 return Err(Error::config(format!(
                     "{} exists and was not made by normalization; rename it, or have the stream written to another schema.",
                     table(&self.plan.schema, &made.name)
@@ -164,6 +161,11 @@ impl Normalizer {
             }
         }
         Ok(there)
+    }
+
+    /// The table that is read.
+    pub(crate) fn raw_table(&self) -> TableName {
+        self.place(&self.plan.raw)
     }
 
     fn place(&self, name: &str) -> TableName {

@@ -1,9 +1,9 @@
 //! Records, whole, to the tuples of a binary COPY into a raw table.
 
-use connector_kit::protocol::ChangeReason;
 use connector_kit::protocol::json::{self, Token};
 use connector_kit::{
-    BatchRow, Changes, EXTRACTED_AT, Error, GENERATION_ID, META, RAW_ID, RecordBatch, Result, SelectedStream, Stamp,
+    BatchRow, Changes, EXTRACTED_AT, Error, GENERATION_ID, META, RAW_ID, RecordBatch, Result, SelectedStream,
+    Stamp,
 };
 use postgres_kit::quote_identifier;
 
@@ -28,11 +28,9 @@ impl RawForm {
     /// Names and types of its columns; those without a type of their own in the tuple come last.
     pub(crate) fn columns(self) -> &'static [(&'static str, &'static str)] {
         match self {
-            Self::Normalized => &[
-                (AB_ID, "character varying"),
-                (EMITTED_AT, "timestamp with time zone"),
-                (DATA, "jsonb"),
-            ],
+            Self::Normalized => {
+                &[(AB_ID, "character varying"), (EMITTED_AT, "timestamp with time zone"), (DATA, "jsonb")]
+            }
             Self::Legacy => &[
                 (RAW_ID, "character varying"),
                 (EXTRACTED_AT, "timestamp with time zone"),
