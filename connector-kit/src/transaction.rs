@@ -185,7 +185,7 @@ impl<D: TransactionalDestination> Driver<'_, D> {
             self.say_interleaved();
         }
         self.flush_all(|_| true).await.map_or(Ok(()), Err)?;
-        self.commit().await?;
+        self.commit(&[]).await?;
         Ok(true)
     }
 
@@ -219,17 +219,19 @@ impl<D: TransactionalDestination> Driver<'_, D> {
         first
     }
 
-    /// Commits what was flushed with the states that it allows, then echoes these.
-    async fn commit(&mut self) -> Result<()> {
+    /// Commits what was flushed with the states that it allows, then echoes these. `outcomes` is empty
+    /// while the run goes on.
+    async fn commit(&mut self, outcomes: &[Outcome]) -> Result<()> {
         let durable = self.ledger.take_durable();
-        let checkpoints: Vec<_> = durable.iter().filter_map(|state| self.checkpoint(state)).collect();
+        let checkpoints: Vec<_> =
+            durable.iter().filter_map(|state| self.checkpoint(state, outcomes)).collect();
         self.destination.commit(&checkpoints).await?;
         self.marks = Marks::default();
         self.ledger.mark();
         durable.iter().try_for_each(|state| self.out.send(state.echo()?))
     }
 
-    fn checkpoint<'s>(&'s self, state: &'s Durable) -> Option<Checkpoint<'s>> {
+    fn checkpoint<'s>(&'s self, state: &'s Durable, outcomes: &[Outcome]) -> Option<Checkpoint<'s>> {
         let stream: Option<&StreamDescriptor> = state.stream.map(|index| &self.streams[index].descriptor);
         if stream.is_none() {
             // A state of a stream that is not in the catalog waits for all, but is not everybody's.
@@ -238,7 +240,11 @@ impl<D: TransactionalDestination> Driver<'_, D> {
                 _ => return None,
             }
         }
-        Some(Checkpoint { stream, line: &state.line, stats: &state.stats })
+        let complete = match state.stream {
+            Some(index) => outcomes.get(index) == Some(&Outcome::Complete),
+            None => !outcomes.is_empty() && outcomes.iter().all(|o| *o == Outcome::Complete),
+        };
+        Some(Checkpoint { stream, line: &state.line, stats: &state.stats, complete })
     }
 
     async fn finish(&mut self, end: End) -> Result<()> {
@@ -248,8 +254,8 @@ impl<D: TransactionalDestination> Driver<'_, D> {
             return Err(error);
         }
         let mut first = self.flush_all(|index| outcomes[index] == Outcome::Complete).await;
-        let mut committed = self.commit().await;
-        for (index, outcome) in outcomes.into_iter().enumerate() {
+        let mut committed = self.commit(&outcomes).await;
+        for (index, outcome) in outcomes.iter().copied().enumerate() {
             let Some(writer) = self.writers[index].take() else { continue };
             if committed.is_err() || self.failed[index] {
                 abandon(vec![Some(writer)]).await;
@@ -268,7 +274,7 @@ impl<D: TransactionalDestination> Driver<'_, D> {
                     keep_first(&mut first, error.for_stream(&descriptor));
                 }
             }
-            committed = self.commit().await;
+            committed = self.commit(&outcomes).await;
         }
         if let Err(error) = committed {
             keep_first(&mut first, error);
@@ -312,7 +318,7 @@ impl<D: TransactionalDestination> Driver<'_, D> {
             if let Some(error) = self.flush_all(|_| false).await {
                 tracing::debug!("{error}");
             }
-            self.commit().await
+            self.commit(&[]).await
         };
         if let Err(error) = kept.await
             && error.kind() != ErrorKind::Stopped

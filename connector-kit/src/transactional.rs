@@ -16,6 +16,8 @@ pub struct Checkpoint<'a> {
     pub line: &'a [u8],
     /// Count and digest of the rows since the state before.
     pub stats: &'a StateStats,
+    /// Nothing more comes of the stream in this run, and the source has said that it sent all of it.
+    pub complete: bool,
 }
 
 /// A checkpoint as it is found again.

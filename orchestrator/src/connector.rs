@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -179,36 +179,77 @@ impl Asker<'_> {
         })
     }
 
+    /// The lines of all states that it says it has committed; see [`crate::committed`].
+    ///
+    /// # Errors
+    /// When it does not come to a good end: half of the states may be older than the other half.
+    pub fn committed(
+        &self,
+        config: &Path,
+        catalog: &Path,
+        run: &[(&'static str, String)],
+    ) -> Result<Vec<Vec<u8>>, Failure> {
+        let (config, catalog) = (config.to_string_lossy(), catalog.to_string_lossy());
+        let arguments = ["committed", "--config", &config, "--catalog", &catalog];
+        let hear = |lines: &mut Vec<Vec<u8>>, message: Message, line: &[u8]| {
+            if matches!(message, Message::State(_)) {
+                lines.push(line.to_vec());
+            }
+        };
+        let told = self.converse(&arguments, run, self.patience.check, hear)?;
+        let well = told.status.is_some_and(|status| status.success()) && told.error.is_none();
+        if well { Ok(told.heard) } else { Err(self.no_answer(arguments[0], told)) }
+    }
+
     fn ask<T: Send + 'static>(
         &self,
         arguments: &[&str],
         limit: Duration,
         pick: impl Fn(Message) -> Option<T> + Send + 'static,
     ) -> Result<T, Failure> {
+        let hear = move |answer: &mut Option<T>, message: Message, _: &[u8]| {
+            if answer.is_none() {
+                *answer = pick(message);
+            }
+        };
+        let mut told = self.converse(arguments, &[], limit, hear)?;
+        // The first answer counts, whatever the exit code.
+        told.heard.take().ok_or_else(|| self.no_answer(arguments[0], told))
+    }
+
+    /// Runs a command to its end and takes in what it says.
+    fn converse<T: Default + Send + 'static>(
+        &self,
+        arguments: &[&str],
+        environment: &[(&'static str, String)],
+        limit: Duration,
+        hear: impl FnMut(&mut T, Message, &[u8]) + Send + 'static,
+    ) -> Result<Told<T>, Failure> {
         let (origin, name) = (self.origin, &self.connector.name);
-        let command_name = arguments[0].to_owned();
         let mut command = Command::new(&self.connector.path);
         command.args(arguments).stdin(Stdio::null());
+        command.envs(environment.iter().map(|(name, value)| (name, value)));
         let mut process = Process::start(command, origin, &origin.to_string(), self.log)?;
         let watched = self.interrupt.watch(process.group());
         let (sender, answer) = sync_channel(1);
         if let Some(stdout) = process.take_stdout() {
             let log = self.log.clone();
             std::thread::spawn(move || {
-                let _ = sender.send(first_answer(LineReader::new(stdout), origin, &log, pick));
+                let _ = sender.send(listen(LineReader::new(stdout), origin, &log, hear));
             });
         }
         let start = Instant::now();
-        let heard = match answer.recv_timeout(limit) {
+        let (heard, error) = match answer.recv_timeout(limit) {
             Ok(heard) => heard,
-            Err(RecvTimeoutError::Disconnected) => Heard::default(),
+            Err(RecvTimeoutError::Disconnected) => (T::default(), None),
             Err(RecvTimeoutError::Timeout) => {
                 process.group().signal(Signal::KILL);
                 process.reap();
                 return Err(Failure::passing(
                     origin,
                     format!(
-                        "{name} {command_name} gave no answer within {} s and was stopped",
+                        "{name} {} gave no answer within {} s and was stopped",
+                        arguments[0],
                         start.elapsed().as_secs()
                     ),
                 ));
@@ -220,48 +261,45 @@ impl Asker<'_> {
         if self.interrupt.count() > 0 {
             return Err(Failure::fatal(Origin::Ferry, "stopped by a signal"));
         }
-        // The first answer counts, whatever the exit code.
-        if let Some(answer) = heard.answer {
-            return Ok(answer);
-        }
-        let tail = process.stderr_tail();
-        let mut failure = match heard.error {
-            Some(error) => from_trace(origin, &error, self.log),
+        Ok(Told { heard, error, status, tail: process.stderr_tail() })
+    }
+
+    fn no_answer<T>(&self, command: &str, told: Told<T>) -> Failure {
+        let mut failure = match told.error {
+            Some(error) => from_trace(self.origin, &error, self.log),
             None => Failure::fatal(
-                origin,
+                self.origin,
                 format!(
-                    "{name} {command_name} {} without an answer; is it a connector that speaks the Airbyte protocol?",
-                    ending(status)
+                    "{} {command} {} without an answer; is it a connector that speaks the Airbyte protocol?",
+                    self.connector.name,
+                    ending(told.status)
                 ),
             ),
         };
-        if failure.detail.is_none() && !tail.is_empty() {
-            failure.detail = Some(tail);
+        if failure.detail.is_none() && !told.tail.is_empty() {
+            failure.detail = Some(told.tail);
         }
-        Err(failure)
+        failure
     }
 }
 
+/// What a command said, and how it ended.
 #[derive(Debug)]
-struct Heard<T> {
-    answer: Option<T>,
+struct Told<T> {
+    heard: T,
     error: Option<TraceError>,
-}
-
-impl<T> Default for Heard<T> {
-    fn default() -> Self {
-        Self { answer: None, error: None }
-    }
+    status: Option<ExitStatus>,
+    tail: String,
 }
 
 /// Reads to the end, so that the process never blocks on a full pipe.
-fn first_answer<T>(
+fn listen<T: Default>(
     mut reader: LineReader<impl std::io::Read>,
     origin: Origin,
     log: &JobLog,
-    pick: impl Fn(Message) -> Option<T>,
-) -> Heard<T> {
-    let mut heard = Heard::default();
+    mut hear: impl FnMut(&mut T, Message, &[u8]),
+) -> (T, Option<TraceError>) {
+    let (mut heard, mut first) = (T::default(), None);
     let who = origin.to_string();
     while let Ok(Some(block)) = reader.next_block() {
         for line in Lines::of(block) {
@@ -270,19 +308,15 @@ fn first_answer<T>(
                 Ok(Message::Trace(trace)) => {
                     if let Some(error) = trace.error {
                         log.line(&who, &error.message);
-                        heard.error.get_or_insert(error);
+                        first.get_or_insert(error);
                     }
                 }
-                Ok(message) => {
-                    if heard.answer.is_none() {
-                        heard.answer = pick(message);
-                    }
-                }
+                Ok(message) => hear(&mut heard, message, line),
                 Err(_) => log.line(&who, &log.excerpt(line)),
             }
         }
     }
-    heard
+    (heard, first)
 }
 
 /// A connector's own words, masked.

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::attempt::{Attempt, Limits, Outcome};
 use crate::catalog::{self, Selected};
+use crate::committed;
 use crate::connector::{Asker, Connector, Patience, PrivateDir};
 use crate::ends::Ends;
 use crate::error::{Error, Failure, Origin};
@@ -212,12 +213,17 @@ impl Job<'_> {
             let generations = self.generations(store, &selected, number == 0)?;
             let (source_catalog, destination_catalog) =
                 self.catalogs(store, &selected, &generations, configs, number == 0)?;
-            let mut source = self.command(&ends.source, "read", source_config, &source_catalog, number);
+            let run = self.identity(store, &ends.source.name, number)?;
+            if committed::keeps_states(&ends.destination_spec) {
+                let asked = (destination_config, destination_catalog.as_path());
+                self.catch_up(store, ends, &selected, log, asked, &run)?;
+            }
+            let mut source = command(&ends.source, "read", source_config, &source_catalog, &run);
             if let Some(states) = self.state_file(store, &selected, &ends.source.name)? {
                 source.arg("--state").arg(configs.write("state.json", states.as_bytes())?);
             }
             let destination =
-                self.command(&ends.destination, "write", destination_config, &destination_catalog, number);
+                command(&ends.destination, "write", destination_config, &destination_catalog, &run);
             log.line("ferry", &format!("attempt {number} begins with {} streams", selected.len()));
             store.begin_attempt(self.job, number)?;
             let mut limits = self.options.limits;
@@ -315,23 +321,57 @@ impl Job<'_> {
         Ok((source, configs.write("destination-catalog.json", &text(&for_destination)?)?))
     }
 
-    fn command(
+    /// What connectors are told of the run through their environment.
+    fn identity(&self, store: &Store, source: &str, attempt: u32) -> Result<RunIdentity, Failure> {
+        Ok(vec![
+            ("FERRY_CONNECTION", store.uuid(self.connection, source)?),
+            ("WORKER_JOB_ID", self.job.to_string()),
+            ("WORKER_JOB_ATTEMPT", attempt.to_string()),
+        ])
+    }
+
+    /// Saves what the destination has committed and ferry was not told of.
+    fn catch_up(
         &self,
-        connector: &Connector,
-        verb: &str,
-        config: &Path,
-        catalog: &Path,
-        attempt: u32,
-    ) -> Command {
-        let mut command = Command::new(&connector.path);
-        command.arg(verb).arg("--config").arg(config).arg("--catalog").arg(catalog);
-        command
-            .env("WORKER_JOB_ID", self.job.to_string())
-            .env("WORKER_JOB_ATTEMPT", attempt.to_string())
-            .env("USE_STREAM_CAPABLE_STATE", "true")
-            .env("DATA_CHANNEL_MEDIUM", "STDIO")
-            .env("DATA_CHANNEL_FORMAT", "JSONL");
-        command
+        store: &mut Store,
+        ends: &Ends,
+        streams: &[&Selected],
+        log: &JobLog,
+        (config, catalog): (&Path, &Path),
+        run: &RunIdentity,
+    ) -> Result<(), Error> {
+        let asker = Asker {
+            connector: &ends.destination,
+            origin: Origin::Destination,
+            log,
+            interrupt: self.interrupt,
+            patience: self.options.patience,
+        };
+        let mut retries = Retries::default();
+        let lines = loop {
+            let failure = match asker.committed(config, catalog, run) {
+                Ok(lines) => break lines,
+                Err(failure) => failure,
+            };
+            let wait = retries.after_failure(&self.options.retry, false).filter(|_| failure.retryable);
+            let Some(wait) = wait else { return Err(failure.into()) };
+            log.line("ferry", &format!("{failure}; asking again in {:.0} s", wait.as_secs_f32()));
+            if !self.interrupt.sleep(wait) {
+                return Err(failure.into());
+            }
+        };
+        for news in committed::news(&lines, streams, &store.states(self.connection)?)? {
+            let what = news.stream.as_ref().map_or("all streams".to_owned(), |s| format!("stream {s}"));
+            log.line(
+                "ferry",
+                &format!(
+                    "{what}: the destination has committed a state in job {} that was not saved; it is saved now",
+                    news.job
+                ),
+            );
+            store.save_states(self.connection, &ends.source.name, news.job, &[(news.stream, news.state)])?;
+        }
+        Ok(())
     }
 
     fn generations(
@@ -387,6 +427,19 @@ impl Job<'_> {
         }
         Ok((!elements.is_empty()).then(|| format!("[{}]", elements.join(","))))
     }
+}
+
+type RunIdentity = Vec<(&'static str, String)>;
+
+fn command(connector: &Connector, verb: &str, config: &Path, catalog: &Path, run: &RunIdentity) -> Command {
+    let mut command = Command::new(&connector.path);
+    command.arg(verb).arg("--config").arg(config).arg("--catalog").arg(catalog);
+    command
+        .envs(run.iter().map(|(name, value)| (name, value)))
+        .env("USE_STREAM_CAPABLE_STATE", "true")
+        .env("DATA_CHANNEL_MEDIUM", "STDIO")
+        .env("DATA_CHANNEL_FORMAT", "JSONL");
+    command
 }
 
 fn mask_error(error: Error, log: &JobLog) -> Error {

@@ -14,6 +14,7 @@ pub mod attempt;
 pub mod catalog;
 pub mod cli;
 pub mod clock;
+pub mod committed;
 pub mod connector;
 pub mod ends;
 pub mod error;

@@ -253,6 +253,8 @@ pub(super) fn state_reset(
         let hint = crate::suggest::hint(&only.to_string(), known.iter().map(String::as_str));
         return Err(Error::Usage(format!("{name} has no state of stream {only}{hint}")));
     }
+    // Before: what a destination has committed must not come back.
+    store.renew_uuid(connection)?;
     let gone = store.forget_states(connection, only.as_ref())?;
     store.event(
         connection,

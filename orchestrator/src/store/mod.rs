@@ -79,6 +79,36 @@ impl Store {
             .map_err(failed)
     }
 
+    /// A random id for the sync's source and destination together: a destination keeps its committed states
+    /// under it. Another one from when the source is another connector, or [`renew_uuid`](Self::renew_uuid).
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub fn uuid(&self, connection: i64, source: &str) -> Result<String, Failure> {
+        let read = || {
+            self.db.execute(
+                "UPDATE connections SET uuid_source = ?2, uuid = (SELECT lower(
+                     substr(h, 1, 8) || '-' || substr(h, 9, 4) || '-4' || substr(h, 14, 3) || '-a' || substr(h, 18, 3)
+                     || '-' || substr(h, 21, 12)) FROM (SELECT hex(randomblob(16)) AS h))
+                 WHERE id = ?1 AND (uuid IS NULL OR uuid_source IS NOT ?2)",
+                rusqlite::params![connection, source],
+            )?;
+            self.db.query_row("SELECT uuid FROM connections WHERE id = ?1", [connection], |row| row.get(0))
+        };
+        read().map_err(failed)
+    }
+
+    /// Has the next sync use another id: what a destination committed before is of no meaning any more.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub fn renew_uuid(&self, connection: i64) -> Result<(), Failure> {
+        self.db
+            .execute("UPDATE connections SET uuid = NULL WHERE id = ?1", [connection])
+            .map(|_| ())
+            .map_err(failed)
+    }
+
     /// Notes something that happened.
     ///
     /// # Errors
@@ -101,4 +131,24 @@ fn failed(error: rusqlite::Error) -> Failure {
         "the database of jobs and states cannot be used; check that its disk has room and is writable",
     )
     .because(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Store;
+
+    #[test]
+    fn an_id_stays_until_the_source_is_another_or_it_is_renewed() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let (one, two) = (store.connection("one").unwrap(), store.connection("two").unwrap());
+        let id = store.uuid(one, "source-a").unwrap();
+        assert_eq!((id.len(), id.matches('-').count()), (36, 4), "{id}");
+        assert_eq!(store.uuid(one, "source-a").unwrap(), id);
+        assert_ne!(store.uuid(two, "source-a").unwrap(), id);
+        let other = store.uuid(one, "source-b").unwrap();
+        assert_ne!(other, id);
+        store.renew_uuid(one).unwrap();
+        assert_ne!(store.uuid(one, "source-b").unwrap(), other);
+    }
 }

@@ -3,7 +3,8 @@
 use rusqlite::Connection;
 
 /// One step per version; a step, once released, never changes.
-const STEPS: &[&str] = &["
+const STEPS: &[&str] = &[
+    "
 CREATE TABLE connections (
     id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, created_at INTEGER NOT NULL
 ) STRICT;
@@ -49,7 +50,12 @@ CREATE TABLE events (
     id INTEGER PRIMARY KEY, connection_id INTEGER NOT NULL, job_id INTEGER,
     at INTEGER NOT NULL, kind TEXT NOT NULL, detail TEXT NOT NULL
 ) STRICT;
-"];
+",
+    "
+ALTER TABLE connections ADD COLUMN uuid TEXT;
+ALTER TABLE connections ADD COLUMN uuid_source TEXT;
+",
+];
 
 /// Sets the connection up and brings the tables to this version.
 pub(super) fn prepare(db: &Connection) -> Result<(), String> {
@@ -84,6 +90,21 @@ pub(super) fn prepare(db: &Connection) -> Result<(), String> {
 mod tests {
     use super::prepare;
     use rusqlite::Connection;
+
+    #[test]
+    fn a_database_of_the_first_version_keeps_what_it_holds() {
+        let db = Connection::open_in_memory().unwrap();
+        db.execute_batch(super::STEPS[0]).unwrap();
+        db.execute_batch(
+            "PRAGMA user_version = 1; INSERT INTO connections (name, created_at) VALUES ('s', 5)",
+        )
+        .unwrap();
+        prepare(&db).unwrap();
+        let kept: (String, Option<String>) = db
+            .query_row("SELECT name, uuid FROM connections", [], |row| Ok((row.get(0)?, row.get(1)?)))
+            .unwrap();
+        assert_eq!(kept, ("s".into(), None));
+    }
 
     #[test]
     fn prepares_once_and_refuses_a_later_version() {

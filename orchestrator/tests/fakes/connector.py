@@ -3,7 +3,9 @@
 
 Source: streams [names], lines [text or {"raw_latin1": text}, {"sleep": s}, {"repeat": n, "text": t},
 {"kill": signal}, {"wait_term": {...}}], exit, spec_sleep.
-Destination: out (file), skew {n: delta} and other faults, see below.
+Destination: out (file), skew {n: delta} and other faults, see below; one called destination-exact says that it keeps
+committed states, which are in the file `kept`, by stream; with
+die_uncommitted it ends by SIGKILL when it has kept a state and not echoed it.
 """
 import hashlib, json, os, signal, sys, time
 
@@ -22,7 +24,10 @@ command = sys.argv[1]
 source = "source" in os.path.basename(sys.argv[0])
 SECRET = {"type": "string", "airbyte_secret": True}
 if command == "spec":
-    emit({"type": "SPEC", "spec": {"connectionSpecification": {"type": "object", "properties": {"password": SECRET, "lines": {}}}}})
+    spec = {"connectionSpecification": {"type": "object", "properties": {"password": SECRET, "lines": {}}}}
+    if "exact" in sys.argv[0]:
+        spec["ferrybyte"] = {"committed_states": True}
+    emit({"type": "SPEC", "spec": spec})
     sys.exit(0)
 config = load("--config")
 mode = os.stat(arg("--config")).st_mode & 0o777
@@ -41,9 +46,23 @@ if command == "discover":
             "supported_sync_modes": ["full_refresh", "incremental"], "is_resumable": config.get("resumable", False)})
     emit({"type": "CATALOG", "catalog": {"streams": streams}})
     sys.exit(0)
+CONNECTION, JOB = os.environ.get("FERRY_CONNECTION", ""), os.environ.get("WORKER_JOB_ID", "0")
+
+def kept():
+    path = config["kept"] + "-" + CONNECTION
+    return path, json.load(open(path)) if os.path.exists(path) else {}
+
+if command == "committed":
+    if config.get("committed_error"):
+        emit({"type": "TRACE", "trace": {"type": "ERROR", "emitted_at": 1.0, "error": {"message": "not now", "failure_type": "transient_error"}}})
+        sys.exit(1)
+    for message in kept()[1].values():
+        # A state's text stays as the source wrote it.
+        print(json.dumps(message, separators=(",", ":")))
+    sys.exit(0)
 with open(config["args_out"], "w") as f:
     json.dump({"argv": sys.argv, "catalog": load("--catalog"), "state": load("--state"), "config_mode": mode,
-        "pid": os.getpid(), "attempt": os.environ.get("WORKER_JOB_ATTEMPT")}, f)
+        "connection": CONNECTION, "pid": os.getpid(), "attempt": os.environ.get("WORKER_JOB_ATTEMPT")}, f)
 
 def read():
     lines = config["lines"]
@@ -131,6 +150,13 @@ def write():
                 if len(held) == 2:
                     emit(held[1]); emit(held[0])
                 continue
+            if "kept" in config:
+                path, all = kept()
+                s["ferrybyte"] = {"job": int(JOB), "attempt": 0}
+                all[json.dumps(s.get("stream", {}).get("stream_descriptor"))] = message
+                json.dump(all, open(path, "w"))
+                if str(config.get("die_uncommitted")) == os.environ.get("WORKER_JOB_ATTEMPT"):
+                    os.kill(os.getpid(), 9)
             if config.get("swallow"):
                 continue
             emit(message)

@@ -20,7 +20,7 @@ impl Place {
     /// `source` and `destination` are the fakes' configs; `rest` are further keys of the sync file.
     pub fn new(source: Value, destination: Value, rest: Value) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        for name in ["source-fake", "destination-fake"] {
+        for name in ["source-fake", "destination-fake", "destination-exact"] {
             let path = dir.path().join(name);
             std::fs::write(&path, FAKE).unwrap();
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
@@ -41,7 +41,10 @@ impl Place {
             "destination": {"connector": "./destination-fake", "config": destination},
         });
         for (key, value) in rest.as_object().unwrap() {
-            file[key] = value.clone();
+            match key.as_str() {
+                "destination_connector" => file["destination"]["connector"] = value.clone(),
+                _ => file[key] = value.clone(),
+            }
         }
         std::fs::write(self.path("sync.json"), serde_json::to_string_pretty(&file).unwrap()).unwrap();
         std::fs::set_permissions(self.path("sync.json"), std::fs::Permissions::from_mode(0o600)).unwrap();
