@@ -68,13 +68,18 @@ impl Lane {
             locks: Vec::new(),
             unusable: None,
         };
-        lane.connection.execute(&settings(&lane.endpoint, lane.server_version())).await?;
+        lane.set_up().await?;
         Ok(lane)
     }
 
     /// The server's version as a number, 150018 for 15.18.
     pub(crate) fn server_version(&self) -> u32 {
         self.connection.server_version()
+    }
+
+    /// What the database's texts are written in.
+    pub(crate) fn server_encoding(&self) -> Option<&str> {
+        self.connection.parameter("server_encoding")
     }
 
     /// The server process at the other end.
@@ -299,7 +304,18 @@ impl Lane {
     async fn reconnect(&mut self) -> Result<()> {
         self.connection = self.endpoint.connect(Purpose::Ordinary).await?;
         (self.open, self.marked, self.copying) = (false, false, None);
-        self.connection.execute(&settings(&self.endpoint, self.server_version())).await
+        self.set_up().await
+    }
+
+    async fn set_up(&mut self) -> Result<()> {
+        self.connection.execute(&settings(&self.endpoint, self.server_version())).await?;
+        if self.server_version() >= 140_000 {
+            // Should we be killed, a long statement of ours ends soon after. Some systems cannot look.
+            if let Err(error) = self.connection.execute("SET client_connection_check_interval = '2s'").await {
+                tracing::debug!("{error}");
+            }
+        }
+        Ok(())
     }
 
     /// The locks and the objects of the session before.
