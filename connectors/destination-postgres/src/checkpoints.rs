@@ -60,8 +60,8 @@ impl Checkpoints {
         crate::table::make_schema(lane, &self.table.schema).await?;
         let sql = format!(
             "CREATE TABLE IF NOT EXISTS {} (connection text NOT NULL, namespace text NOT NULL, stream text NOT NULL, \
-             job bigint, attempt bigint, state text NOT NULL, records bigint, digest text, commit text NOT NULL, \
-             committed_at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (connection, namespace, stream))",
+             job bigint, attempt bigint, state text NOT NULL, records bigint, digest text, complete boolean NOT NULL, \
+             commit text NOT NULL, committed_at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (connection, namespace, stream))",
             self.table
         );
         match crate::table::create(lane, &self.table, &sql).await {
@@ -101,7 +101,7 @@ impl Checkpoints {
                 .map_err(|e| Error::system("A state is not UTF-8; mend the source that sent it.").with_source(e))?;
             let line = if ascii { in_ascii(line) } else { line.to_owned() };
             rows.push(format!(
-                "({connection}, {}, {}, {}, {}, {}, {}, {}, {})",
+                "({connection}, {}, {}, {}, {}, {}, {}, {}, {}, {})",
                 quote_literal(namespace),
                 quote_literal(stream),
                 number(self.run.job),
@@ -109,6 +109,7 @@ impl Checkpoints {
                 quote_literal(&line),
                 number(checkpoint.stats.records.and_then(|n| i64::try_from(n).ok())),
                 checkpoint.stats.digest.as_deref().map_or_else(|| "NULL".to_owned(), quote_literal),
+                checkpoint.complete,
                 quote_literal(&commit),
             ));
         }
@@ -118,9 +119,9 @@ impl Checkpoints {
         lane.begin().await?;
         lane.execute(&format!(
             "DELETE FROM {table} WHERE connection = {connection} AND stream {other} ''; \
-             INSERT INTO {table} AS c (connection, namespace, stream, job, attempt, state, records, digest, commit) VALUES {} \
+             INSERT INTO {table} AS c (connection, namespace, stream, job, attempt, state, records, digest, complete, commit) VALUES {} \
              ON CONFLICT (connection, namespace, stream) DO UPDATE SET job = excluded.job, attempt = excluded.attempt, \
-             state = excluded.state, records = excluded.records, digest = excluded.digest, commit = excluded.commit, \
+             state = excluded.state, records = excluded.records, digest = excluded.digest, complete = excluded.complete, commit = excluded.commit, \
              committed_at = excluded.committed_at",
             rows.join(", ")
         ))
@@ -129,6 +130,18 @@ impl Checkpoints {
             "SELECT FROM {table} WHERE connection = {connection} AND commit = {} LIMIT 1",
             quote_literal(&commit)
         )))
+    }
+
+    /// The streams of which an earlier attempt of this very job has committed everything.
+    pub(crate) async fn done_by_this_job(&self, lane: &mut Lane) -> Result<HashSet<StreamDescriptor>> {
+        let Some(job) = self.run.job else { return Ok(HashSet::new()) };
+        let sql = format!(
+            "SELECT namespace, stream FROM {} WHERE connection = {} AND job = {job} AND complete AND stream <> ''",
+            self.table,
+            quote_literal(&self.connection)
+        );
+        let rows = lane.query(&sql).await?;
+        rows.iter().map(|row| Ok(StreamDescriptor::new(row.get(0), row.text(1)?))).collect()
     }
 
     /// The last ones of these streams, or the one that all share.

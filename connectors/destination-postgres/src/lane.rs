@@ -131,6 +131,31 @@ impl Lane {
         }
     }
 
+    /// Begins statements that are undone together if one of them fails; there is one such group at a time.
+    pub(crate) async fn guard(&mut self) -> Result<()> {
+        self.end_copy().await?;
+        self.begin().await?;
+        self.connection.execute("SAVEPOINT ferrybyte_guard").await
+    }
+
+    /// They succeeded.
+    pub(crate) async fn release(&mut self) -> Result<()> {
+        self.end_copy().await?;
+        self.connection.execute("RELEASE SAVEPOINT ferrybyte_guard").await
+    }
+
+    /// One failed: undoes them all. Returns the error, unless it is one after which to try again, for
+    /// which it has then waited.
+    pub(crate) async fn undo(&mut self, error: Error, wait: &mut Wait) -> Result<()> {
+        if self.connection.is_lost() || !self.open {
+            return Err(error);
+        }
+        self.abandon_copy().await?;
+        let undo = "ROLLBACK TO SAVEPOINT ferrybyte_guard; RELEASE SAVEPOINT ferrybyte_guard";
+        self.connection.execute(undo).await?;
+        if is_contention(&error) { wait.after(error, &self.stop).await } else { Err(error) }
+    }
+
     /// Runs what the session needs, now and again whenever the lane has to connect anew. It must commit
     /// by itself: no transaction is open.
     pub(crate) async fn session(&mut self, sql: &str) -> Result<()> {
@@ -336,7 +361,7 @@ impl Lane {
 
 /// Growing pauses between tries.
 #[derive(Debug)]
-struct Wait {
+pub(crate) struct Wait {
     next: Duration,
     left: u32,
 }

@@ -1,3 +1,5 @@
 //! destination-postgres: see the library.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    destination_postgres::main()
+}

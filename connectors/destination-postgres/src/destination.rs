@@ -1,0 +1,165 @@
+//! Wiring: the config, one lane for all streams, a writer for each, commits with their checkpoints.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use connector_kit::protocol::{DestinationSyncMode, StreamDescriptor, SyncMode};
+use connector_kit::{
+    Checkpoint, Committed, Connector, Context, Destination, Error, FlushPolicy, Result, RunIdentity,
+    SelectedStream, Stop, TransactionalDestination, tracing,
+};
+use postgres_kit::Endpoint;
+use tokio::sync::{Mutex, OnceCell};
+
+use crate::check;
+use crate::checkpoints::Checkpoints;
+use crate::config::{self, Config};
+use crate::lane::Lane;
+use crate::names::{self, StreamNames};
+use crate::plan::{self, Options, Plan};
+use crate::writer::{PostgresWriter, Shared};
+
+/// A commit costs little, but a merge before it goes through the whole table's index: few of them.
+const COMMIT_BYTES: u64 = 1 << 30;
+const COMMIT_AGE: Duration = Duration::from_secs(60);
+
+/// See `README.md`.
+#[derive(Debug)]
+pub(crate) struct DestinationPostgres {
+    config: Config,
+    endpoint: Endpoint,
+    stop: Stop,
+    run: RunIdentity,
+    session: OnceCell<Session>,
+}
+
+/// What a run has once its streams are known.
+#[derive(Debug)]
+struct Session {
+    shared: Arc<Mutex<Shared>>,
+    checkpoints: Option<Checkpoints>,
+    /// The names of each stream, and its place in the catalog.
+    names: HashMap<StreamDescriptor, (usize, StreamNames)>,
+    /// What an earlier attempt of this job has written to the end.
+    done: HashSet<StreamDescriptor>,
+}
+
+impl DestinationPostgres {
+    fn session(&self) -> Result<&Session> {
+        self.session
+            .get()
+            .ok_or_else(|| Error::system("Streams were opened before they were prepared; please report it."))
+    }
+
+    fn checkpoints(&self) -> Option<Checkpoints> {
+        Checkpoints::new(&self.config.raw_data_schema, &self.run)
+    }
+}
+
+impl Connector for DestinationPostgres {
+    type Config = Config;
+    const NAME: &'static str = "destination-postgres";
+    const VERSION: &'static str = env!("CARGO_PKG_VERSION");
+
+    fn adapt(config: &mut serde_json::Value) {
+        config::adapt(config);
+    }
+
+    async fn connect(config: Config, context: &Context) -> Result<Self> {
+        config.validate()?;
+        let endpoint = config.endpoint()?;
+        let (stop, run) = (context.stop.clone(), context.run.clone());
+        Ok(Self { config, endpoint, stop, run, session: OnceCell::new() })
+    }
+
+    async fn check(&self) -> Result<()> {
+        let mut lane = Lane::connect(&self.endpoint, &self.stop).await?;
+        check::check(&mut lane, &self.config).await
+    }
+}
+
+impl Destination for DestinationPostgres {
+    type Writer = PostgresWriter;
+    const SYNC_MODES: &'static [DestinationSyncMode] =
+        &[DestinationSyncMode::Overwrite, DestinationSyncMode::Append, DestinationSyncMode::AppendDedup];
+
+    async fn prepare(&self, streams: &[SelectedStream]) -> Result<()> {
+        let names = names::assign(streams, &self.config.schema, &self.config.raw_data_schema)?;
+        let mut lane = Lane::connect(&self.endpoint, &self.stop).await?;
+        let checkpoints = self.checkpoints();
+        let mut done = HashSet::new();
+        if let Some(checkpoints) = &checkpoints {
+            checkpoints.take_turn(&mut lane).await?;
+            checkpoints.make_table(&mut lane).await?;
+            done = checkpoints.done_by_this_job(&mut lane).await?;
+        }
+        let names = streams.iter().map(|s| s.descriptor.clone()).zip(names.into_iter().enumerate()).collect();
+        let shared = Arc::new(Mutex::new(Shared::new(lane)));
+        let session = Session { shared, checkpoints, names, done };
+        self.session
+            .set(session)
+            .map_err(|_| Error::system("Streams were prepared twice; please report it."))
+    }
+
+    fn holds(&self, stream: &SelectedStream) -> bool {
+        plan::holds(stream)
+    }
+
+    async fn open(&self, stream: &SelectedStream) -> Result<PostgresWriter> {
+        let session = self.session()?;
+        let shared = Arc::clone(&session.shared);
+        // Its rows would come a second time: the source starts over, and nothing tells them apart.
+        let plain_append = stream.sync_mode == SyncMode::FullRefresh
+            && stream.destination_sync_mode == DestinationSyncMode::Append
+            && !stream.replaces();
+        if plain_append && session.done.contains(&stream.descriptor) {
+            tracing::info!(
+                "Stream {}: an earlier attempt of this job has written all of it; what comes now is counted only.",
+                stream.descriptor
+            );
+            return Ok(PostgresWriter::counting(shared));
+        }
+        let Some((number, names)) = session.names.get(&stream.descriptor) else {
+            return Err(Error::system("A stream has no names; please report it."));
+        };
+        let options =
+            Options { drop_cascade: self.config.drop_cascade, deletes: self.config.deletes() };
+        let plan = {
+            let mut shared = shared.lock().await;
+            Plan::open(&mut shared.lane, stream, names, *number, options).await?
+        };
+        PostgresWriter::typed(shared, stream, plan)
+    }
+
+    fn flush_policy(&self) -> FlushPolicy {
+        FlushPolicy { bytes: COMMIT_BYTES, age: COMMIT_AGE }
+    }
+}
+
+impl TransactionalDestination for DestinationPostgres {
+    async fn mark(&self) -> Result<()> {
+        self.session()?.shared.lock().await.lane.mark().await
+    }
+
+    async fn rollback(&self) -> Result<()> {
+        self.session()?.shared.lock().await.lane.rollback_to_mark().await
+    }
+
+    async fn commit(&self, checkpoints: &[Checkpoint<'_>]) -> Result<()> {
+        let session = self.session()?;
+        let lane = &mut session.shared.lock().await.lane;
+        let proof = match &session.checkpoints {
+            Some(ours) => ours.write(lane, checkpoints).await?,
+            None => None,
+        };
+        lane.commit_proven(proof.as_deref()).await
+    }
+
+    async fn committed(&self, streams: &[StreamDescriptor]) -> Result<Vec<Committed>> {
+        let Some(checkpoints) = self.checkpoints() else { return Ok(Vec::new()) };
+        let mut lane = Lane::connect(&self.endpoint, &self.stop).await?;
+        checkpoints.take_turn(&mut lane).await?;
+        checkpoints.read(&mut lane, streams).await
+    }
+}
