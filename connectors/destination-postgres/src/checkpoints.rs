@@ -82,7 +82,11 @@ impl Checkpoints {
     }
 
     /// Writes them in the lane's transaction. Returns a query that finds a row once it is committed.
-    pub(crate) async fn write(&self, lane: &mut Lane, checkpoints: &[Checkpoint<'_>]) -> Result<Option<String>> {
+    pub(crate) async fn write(
+        &self,
+        lane: &mut Lane,
+        checkpoints: &[Checkpoint<'_>],
+    ) -> Result<Option<String>> {
         // Of each scope only the last one counts.
         let mut last = BTreeMap::new();
         checkpoints.iter().for_each(|checkpoint| {
@@ -97,8 +101,9 @@ impl Checkpoints {
         let ascii = !matches!(lane.server_encoding(), Some("UTF8" | "SQL_ASCII"));
         let mut rows = Vec::with_capacity(last.len());
         for ((namespace, stream), checkpoint) in &last {
-            let line = std::str::from_utf8(checkpoint.line)
-                .map_err(|e| Error::system("A state is not UTF-8; mend the source that sent it.").with_source(e))?;
+            let line = std::str::from_utf8(checkpoint.line).map_err(|e| {
+                Error::system("A state is not UTF-8; mend the source that sent it.").with_source(e)
+            })?;
             let line = if ascii { in_ascii(line) } else { line.to_owned() };
             rows.push(format!(
                 "({connection}, {}, {}, {}, {}, {}, {}, {}, {}, {})",

@@ -97,9 +97,7 @@ impl Destination for DestinationPostgres {
         let names = streams.iter().map(|s| s.descriptor.clone()).zip(names.into_iter().enumerate()).collect();
         let shared = Arc::new(Mutex::new(Shared::new(lane)));
         let session = Session { shared, checkpoints, names, done };
-        self.session
-            .set(session)
-            .map_err(|_| Error::system("Streams were prepared twice; please report it."))
+        self.session.set(session).map_err(|_| Error::system("Streams were prepared twice; please report it."))
     }
 
     fn holds(&self, stream: &SelectedStream) -> bool {
@@ -123,8 +121,7 @@ impl Destination for DestinationPostgres {
         let Some((number, names)) = session.names.get(&stream.descriptor) else {
             return Err(Error::system("A stream has no names; please report it."));
         };
-        let options =
-            Options { drop_cascade: self.config.drop_cascade, deletes: self.config.deletes() };
+        let options = Options { drop_cascade: self.config.drop_cascade, deletes: self.config.deletes() };
         let plan = {
             let mut shared = shared.lock().await;
             Plan::open(&mut shared.lane, stream, names, *number, options).await?

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use connector_kit::{Outcome, RecordBatch, Result, SelectedStream, StreamWriter};
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::Mutex;
 
 use crate::lane::{Lane, Wait};
 use crate::plan::Plan;
@@ -43,6 +43,31 @@ struct Typed {
     rows: RowWriter,
 }
 
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Flush,
+    Publish,
+}
+
+impl Typed {
+    /// Leaves the transaction as it was if the step fails, and takes it again if it failed for the locks of
+    /// others.
+    async fn settle(&mut self, lane: &mut Lane, step: Step) -> Result<()> {
+        let mut wait = Wait::default();
+        loop {
+            lane.guard().await?;
+            let settled = match step {
+                Step::Flush => self.plan.flush(lane).await,
+                Step::Publish => self.plan.publish(lane).await,
+            };
+            match settled {
+                Ok(()) => return lane.release().await,
+                Err(error) => lane.undo(error, &mut wait).await?,
+            }
+        }
+    }
+}
+
 impl PostgresWriter {
     /// Into a typed table.
     pub(crate) fn typed(shared: Arc<Mutex<Shared>>, stream: &SelectedStream, plan: Plan) -> Result<Self> {
@@ -71,37 +96,18 @@ impl StreamWriter for PostgresWriter {
 
     async fn flush(&mut self) -> Result<()> {
         let Load::Typed(typed) = &mut self.load else { return Ok(()) };
-        let mut shared = self.shared.lock().await;
-        undone_if_failed(&mut shared, async |lane: &mut Lane| typed.plan.flush(lane).await).await
+        typed.settle(&mut self.shared.lock().await.lane, Step::Flush).await
     }
 
     async fn finish(self, outcome: Outcome) -> Result<()> {
         let Load::Typed(mut typed) = self.load else { return Ok(()) };
         let mut shared = self.shared.lock().await;
         match outcome {
-            Outcome::Complete => {
-                undone_if_failed(&mut shared, async |lane: &mut Lane| typed.plan.publish(lane).await).await
-            }
+            Outcome::Complete => typed.settle(&mut shared.lane, Step::Publish).await,
             Outcome::Incomplete => {
                 shared.lane.rollback().await?;
                 typed.plan.abandon(&mut shared.lane).await
             }
-        }
-    }
-}
-
-/// Runs statements so that the transaction is as before if they fail, and again if they failed for the
-/// locks of others.
-async fn undone_if_failed(
-    shared: &mut MutexGuard<'_, Shared>,
-    mut statements: impl AsyncFnMut(&mut Lane) -> Result<()>,
-) -> Result<()> {
-    let mut wait = Wait::default();
-    loop {
-        shared.lane.guard().await?;
-        match statements(&mut shared.lane).await {
-            Ok(()) => return shared.lane.release().await,
-            Err(error) => shared.lane.undo(error, &mut wait).await?,
         }
     }
 }

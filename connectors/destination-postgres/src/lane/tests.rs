@@ -177,7 +177,7 @@ fn a_commit_whose_answer_is_lost_is_cleared_up_either_way() {
             let before = lane.backend_pid();
             lane.copy(&target(0, "a"), &tuples(0..7)).await.unwrap();
             lane.execute(&format!("INSERT INTO proofs VALUES ('{round}')")).await.unwrap();
-            proxy.cut("COMMIT", cut, 0);
+            proxy.cut("COMMIT\0", cut, 0);
             let proof = format!("SELECT 1 FROM proofs WHERE token = '{round}'");
             let committed = lane.commit_proven(proven.then_some(proof.as_str())).await;
             match cut {
@@ -204,7 +204,7 @@ fn a_server_that_crashes_during_the_commit_is_asked_again_once_it_is_back() {
     let proxy = Proxy::to(server.port);
     talk(proxy.port, async |mut lane| {
         lane.copy(&target(0, "a"), &tuples(0..7)).await.unwrap();
-        proxy.cut("COMMIT", Cut::After, 0);
+        proxy.cut("COMMIT\0", Cut::After, 0);
         let crash = async {
             while proxy.cuts() == 0 {
                 tokio::time::sleep(Duration::from_millis(1)).await;

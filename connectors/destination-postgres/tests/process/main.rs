@@ -1,0 +1,5 @@
+//! The built binary against a real server.
+
+mod exactly_once;
+mod harness;
+mod modes;
