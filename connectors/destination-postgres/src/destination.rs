@@ -74,8 +74,7 @@ impl Connector for DestinationPostgres {
     }
 
     async fn check(&self) -> Result<()> {
-        let mut lane = Lane::connect(&self.endpoint, &self.stop).await?;
-        check::check(&mut lane, &self.config).await
+        check::check(&self.endpoint, &self.config).await
     }
 }
 

@@ -83,6 +83,7 @@ impl Lane {
     }
 
     /// The server process at the other end.
+    #[cfg(test)]
     pub(crate) fn backend_pid(&self) -> i32 {
         self.connection.backend_pid()
     }
@@ -147,7 +148,7 @@ impl Lane {
     /// One failed: undoes them all. Returns the error, unless it is one after which to try again, for
     /// which it has then waited.
     pub(crate) async fn undo(&mut self, error: Error, wait: &mut Wait) -> Result<()> {
-        if self.connection.is_lost() || !self.open {
+        if !self.is_open() {
             return Err(error);
         }
         self.abandon_copy().await?;
@@ -210,9 +211,9 @@ impl Lane {
         Ok(())
     }
 
-    /// Whether a transaction is open.
+    /// Whether a transaction is open that more can be done in.
     pub(crate) fn is_open(&self) -> bool {
-        self.open
+        self.open && !self.connection.is_lost()
     }
 
     /// Adds rows in the form of a binary COPY, without header and trailer.

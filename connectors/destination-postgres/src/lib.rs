@@ -5,8 +5,10 @@
 #[doc(hidden)]
 pub mod bench;
 mod check;
+mod checkpoints;
 mod column_type;
 mod config;
+mod destination;
 mod lane;
 mod merge;
 mod names;
@@ -16,3 +18,10 @@ mod raw;
 mod rows;
 mod swap;
 mod table;
+mod writer;
+
+/// The program.
+#[must_use]
+pub fn main() -> std::process::ExitCode {
+    connector_kit::transactional_destination_main::<destination::DestinationPostgres>()
+}

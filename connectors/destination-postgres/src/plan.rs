@@ -180,14 +180,24 @@ impl Plan {
     pub(crate) async fn flush(&mut self, lane: &mut Lane) -> Result<()> {
         let Some(merge) = &self.merge else { return Ok(()) };
         lane.begin().await?;
-        match self.later.take() {
+        match self.later.clone() {
             Some(later) => {
                 merge.settle(lane).await?;
-                self.targets = later;
                 // For the merges to come. Made now it costs a fraction of what it would row by row.
-                self.make_key_index(lane).await
+                self.make_key_index(lane).await?;
+                (self.targets, self.later) = (later, None);
+                Ok(())
             }
             None => merge.run(lane).await,
+        }
+    }
+
+    /// After a flush that failed and was undone: what would have been merged is not to be committed with
+    /// what other streams have sent. Rows in the table of the session never are.
+    pub(crate) async fn forget(&mut self, lane: &mut Lane) -> Result<()> {
+        match &self.later {
+            Some(_) => lane.execute(&format!("DELETE FROM {}", self.load)).await,
+            None => Ok(()),
         }
     }
 
@@ -222,7 +232,8 @@ impl Plan {
     }
 
     async fn drop_defaults(&mut self, lane: &mut Lane) -> Result<()> {
-        if std::mem::take(&mut self.has_defaults) {
+        // Once more does no harm, and the first time may have been undone.
+        if self.has_defaults {
             lane.execute_patiently(&Layout::drop_defaults(&self.load)).await?;
         }
         Ok(())

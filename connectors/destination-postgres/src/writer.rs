@@ -62,7 +62,14 @@ impl Typed {
             };
             match settled {
                 Ok(()) => return lane.release().await,
-                Err(error) => lane.undo(error, &mut wait).await?,
+                Err(error) => match (lane.undo(error, &mut wait).await, step) {
+                    (Ok(()), _) => {}
+                    (Err(error), Step::Flush) if lane.is_open() => {
+                        self.plan.forget(lane).await?;
+                        return Err(error);
+                    }
+                    (Err(error), _) => return Err(error),
+                },
             }
         }
     }

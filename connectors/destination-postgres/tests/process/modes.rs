@@ -117,3 +117,20 @@ fn one_streams_failure_is_not_anothers() {
     assert_eq!((site.ids("a").as_str(), site.ids("b").as_str()), ("0,1", "0,1,20,21"));
     assert_eq!(output.states().count(), 1, "{output}");
 }
+
+#[test]
+fn a_first_load_that_cannot_be_merged_leaves_nothing_behind() {
+    let site = Site::new();
+    let mut keyed = incremental(in_mode("a", "append_dedup"));
+    keyed["primary_key"] = serde_json::json!([["name"]]);
+    // Longer than an entry of an index can be, and not compressible.
+    let long: String = (0..9000_u64).map(|n| char::from(b'a' + (n * n * 31 % 251 % 26) as u8)).collect();
+    let noise: String =
+        (0..3000_u64).map(|n| format!("{:x}", n.wrapping_mul(0x9e37_79b9_7f4a_7c15))).collect();
+    let feed = Feed::new().record("a", &format!(r#"{{"id":1,"name":"{noise}{long}"}}"#)).state("a", 1);
+    let feed = feed.rows("b", 0, 2).state("b", 1);
+    let output = site.write(&[keyed, incremental(in_mode("b", "append"))], feed);
+    assert!(output.failed().stream_descriptor.as_ref().is_some_and(|s| s.name == "a"), "{output}");
+    assert_eq!((site.psql("SELECT count(*) FROM a"), site.ids("b")), ("0".into(), "0,1".into()));
+    assert_eq!(output.states().count(), 1, "{output}");
+}
