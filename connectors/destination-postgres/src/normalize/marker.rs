@@ -30,6 +30,8 @@ pub(crate) struct Marker {
     /// What tells one plan from another.
     pub(crate) plan: String,
     pub(crate) done: Counted,
+    /// How many raw rows others have taken out since they were normalized.
+    pub(crate) lost: i64,
     /// The server whose hashes were summed.
     pub(crate) server: i64,
     pub(crate) tables: Vec<String>,
@@ -57,23 +59,32 @@ pub(crate) struct Standing {
 }
 
 impl Marker {
+    /// How many raw rows are gone in all, unless `decision` makes the tables anew.
+    pub(crate) fn lost(noted: Option<&Self>, before: &Counted, decision: &Decision) -> i64 {
+        match (noted, decision) {
+            (Some(noted), Decision::After(_)) => noted.lost + (noted.done.rows - before.rows).max(0),
+            _ => 0,
+        }
+    }
+
     /// Decides by what was noted (if anything) and what is there.
     pub(crate) fn decide(noted: Option<&Self>, now: &Standing, raw: &str) -> Result<Decision> {
         let Some(noted) = noted.filter(|_| !now.replaced) else { return Ok(Decision::Rebuild) };
         let missing = noted.done.rows - now.before.rows;
-        let other_rows = missing == 0 && noted.server == now.server && noted.done.ids != now.before.ids;
-        if other_rows || (missing > 0 && !now.unchanged) {
-            let what = if now.unchanged {
-                "cannot be told from the new ones"
+        let anew = missing < 0 || !now.unchanged;
+        let exchanged = missing == 0 && noted.server == now.server && noted.done.ids != now.before.ids;
+        if exchanged || (anew && noted.lost + missing.max(0) > 0) {
+            let what = if exchanged {
+                "others were put in their place"
             } else {
-                "would be lost, because the stream's tables have to be made anew"
+                "what was made of them would be lost, because the stream's tables have to be made anew"
             };
             return Err(Error::config(format!(
-                "Rows were taken out of the raw table {raw} since they were normalized, and what was made of them {what}; \
-                 refresh the stream, or put them back."
+                "Rows were taken out of the raw table {raw} since they were normalized, and {what}; \
+                 refresh the stream."
             )));
         }
-        if missing < 0 || !now.unchanged {
+        if anew {
             return Ok(Decision::Rebuild);
         }
         Ok(Decision::After(noted.done.last.clone()))
@@ -83,7 +94,7 @@ impl Marker {
     pub(crate) fn create(internal: &str) -> String {
         format!(
             "CREATE TABLE IF NOT EXISTS {} (schema text NOT NULL, raw text NOT NULL, plan text NOT NULL, rows bigint NOT NULL, \
-             ids numeric NOT NULL, last text, server bigint NOT NULL, tables text[] NOT NULL, \
+             ids numeric NOT NULL, last text, lost bigint NOT NULL, server bigint NOT NULL, tables text[] NOT NULL, \
              normalized_at timestamp with time zone NOT NULL, PRIMARY KEY (schema, raw))",
             table(internal, TABLE)
         )
@@ -96,7 +107,7 @@ impl Marker {
         raw: &str,
     ) -> Result<Option<Self>> {
         let sql = format!(
-            "SELECT plan, rows, ids, last, server, array_to_json(tables) FROM {} WHERE schema = {} AND raw = {}",
+            "SELECT plan, rows, ids, last, lost, server, array_to_json(tables) FROM {} WHERE schema = {} AND raw = {}",
             table(internal, TABLE),
             quote_literal(schema),
             quote_literal(raw)
@@ -106,7 +117,7 @@ impl Marker {
     }
 
     fn read(row: &Row) -> Result<Self> {
-        let tables = serde_json::from_str(row.text(5)?).map_err(|e| {
+        let tables = serde_json::from_str(row.text(6)?).map_err(|e| {
             Error::system("The list of normalized tables cannot be read; please report it.").with_source(e)
         })?;
         Ok(Self {
@@ -116,7 +127,8 @@ impl Marker {
                 ids: row.text(2)?.to_owned(),
                 last: row.get(3).map(str::to_owned),
             },
-            server: row.int(4)?,
+            lost: row.int(4)?,
+            server: row.int(5)?,
             tables,
         })
     }
@@ -129,10 +141,11 @@ impl Marker {
         lane
             .execute(&format!(
                 "DELETE FROM {place} WHERE schema = {schema} AND raw = {raw}; \
-                 INSERT INTO {place} VALUES ({schema}, {raw}, {}, {}, {}, {last}, {}, ARRAY[{}]::text[], now())",
+                 INSERT INTO {place} VALUES ({schema}, {raw}, {}, {}, {}, {last}, {}, {}, ARRAY[{}]::text[], now())",
                 quote_literal(&self.plan),
                 self.done.rows,
                 self.done.ids,
+                self.lost,
                 self.server,
                 tables.join(", ")
             ))
@@ -173,7 +186,17 @@ mod tests {
     }
 
     fn decide(before: Counted, replaced: bool, unchanged: bool, server: i64) -> Option<Decision> {
-        let noted = Marker { plan: "p".to_owned(), done: counted(5, "7"), server: 15, tables: vec![] };
+        decide_after(0, before, replaced, unchanged, server)
+    }
+
+    fn decide_after(
+        lost: i64,
+        before: Counted,
+        replaced: bool,
+        unchanged: bool,
+        server: i64,
+    ) -> Option<Decision> {
+        let noted = Marker { plan: "p".to_owned(), done: counted(5, "7"), lost, server: 15, tables: vec![] };
         Marker::decide(Some(&noted), &Standing { replaced, unchanged, server, before }, "raw").ok()
     }
 
@@ -198,5 +221,9 @@ mod tests {
     fn nothing_is_made_anew_from_a_raw_table_that_has_lost_rows() {
         assert_eq!(decide(counted(4, "7"), false, false, 15), None);
         assert_eq!(decide(counted(5, "8"), false, true, 15), None);
+        assert_eq!(decide_after(1, counted(5, "7"), false, false, 15), None);
+        assert_eq!(decide_after(1, counted(6, "9"), false, true, 15), None);
+        assert_eq!(decide_after(1, counted(5, "7"), true, false, 15), Some(Decision::Rebuild));
+        assert!(matches!(decide_after(1, counted(5, "7"), false, true, 15), Some(Decision::After(_))));
     }
 }

@@ -17,7 +17,7 @@ use crate::swap::swap;
 use crate::table::{Found, Kind, create, find, make_schema};
 
 /// Makes a stream's tables from its raw table.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Normalizer {
     pub(crate) plan: Plan,
     /// The schema for tables of ours.
@@ -43,7 +43,7 @@ impl Normalizer {
         let plan = &self.plan;
         let noted = Marker::load(lane, &self.internal, &plan.schema, &plan.raw).await?;
         let last = noted.as_ref().and_then(|marker| marker.done.last.as_deref());
-        let (before, all) = count(lane, &plan.schema, &plan.raw, last).await?;
+        let (before, mut all) = count(lane, &plan.schema, &plan.raw, last).await?;
         let owned = noted.as_ref().map(|marker| marker.tables.clone()).unwrap_or_default();
         let there = self.there(lane, &owned).await?;
         let made = plan.tables();
@@ -54,14 +54,21 @@ impl Normalizer {
             && made.iter().all(|made| there.get(&made.name).is_some_and(|there| holds(there, made)));
         let standing = Standing { replaced, unchanged, server, before };
         let raw = table(&plan.schema, &plan.raw);
-        match Marker::decide(noted.as_ref(), &standing, &raw)? {
+        let decision = Marker::decide(noted.as_ref(), &standing, &raw)?;
+        let lost = Marker::lost(noted.as_ref(), &standing.before, &decision);
+        if let Decision::After(last) = &decision {
+            all.last = all.last.max(last.clone());
+        }
+        match decision {
             Decision::Rebuild => {
                 self.refuse_foreign(&made, &owned, &there)?;
                 let number = lane.query("SELECT txid_current()").await?;
-                let tag = number.first().map_or(Ok(0), |row| row.int(0))?;
-                self.fill(lane, &Scope::Rebuild { tag }).await?;
+                let number = number.first().map_or(Ok(0), |row| row.int(0))?;
+                // Several streams may be normalized in one transaction.
+                let tag = format!("{number}_{}", &hex(plan.raw.as_bytes())[..8]);
+                self.fill(lane, &Scope::Rebuild { tag: tag.clone() }).await?;
                 for (at, made) in made.iter().enumerate() {
-                    let building = TableName::new(&plan.schema, building(tag, at));
+                    let building = TableName::new(&plan.schema, building(&tag, at));
                     let names = made.index_names(&building.table).zip(made.index_names(&made.name));
                     let names: Vec<_> = names.map(|((from, _), (to, _))| (from, to)).collect();
                     swap(lane, &building, &self.place(&made.name), &names, self.drop_cascade).await?;
@@ -73,17 +80,14 @@ impl Normalizer {
                     }
                 }
             }
-            Decision::After(last) if standing.before.rows == all.rows => {
-                // Nothing new.
-                if noted.as_ref().is_some_and(|marker| marker.done.rows == all.rows) {
-                    return Ok(());
-                }
-                drop(last);
+            Decision::After(last) if standing.before.rows != all.rows => {
+                self.fill(lane, &Scope::After(last)).await?;
             }
-            Decision::After(last) => self.fill(lane, &Scope::After(last)).await?,
+            Decision::After(_) if noted.is_some_and(|marker| marker.done.rows == all.rows) => return Ok(()),
+            Decision::After(_) => {}
         }
         let tables = made.into_iter().map(|made| made.name).collect();
-        Marker { plan: fingerprint, done: all, server, tables }
+        Marker { plan: fingerprint, done: all, lost, server, tables }
             .store(lane, &self.internal, &plan.schema, &plan.raw)
             .await
     }
@@ -196,5 +200,9 @@ fn fingerprint(plan: &Plan) -> String {
     };
     paths(&plan.root);
     collect(&plan.root, &mut paths);
-    Sha256::digest(text.as_bytes()).iter().map(|b| format!("{b:02x}")).collect()
+    hex(text.as_bytes())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
 }

@@ -47,8 +47,8 @@ pub(crate) struct MadeColumn {
 /// Which raw rows are normalized, and into what.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Scope {
-    /// All of them, into new tables whose names carry this number until they are put in place.
-    Rebuild { tag: i64 },
+    /// All of them, into new tables whose names carry this tag until they are put in place.
+    Rebuild { tag: String },
     /// Those with an id beyond this one, into the tables that are there.
     After(Option<String>),
 }
@@ -151,7 +151,7 @@ impl Plan {
             Scope::After(_) => table(&self.schema, name),
             Scope::Rebuild { tag } => {
                 let at = self.tables().iter().position(|made| made.name == name).unwrap_or(usize::MAX);
-                table(&self.schema, &building(*tag, at))
+                table(&self.schema, &building(tag, at))
             }
         }
     }
@@ -217,8 +217,17 @@ impl Plan {
         }
         if let Scope::Rebuild { tag } = scope {
             for (at, made) in self.tables().iter().enumerate() {
-                sql.extend(made.make_indexes(&self.schema, &building(*tag, at)));
+                sql.extend(made.make_indexes(&self.schema, &building(tag, at)));
             }
+        }
+        // Other streams of the transaction have stages of the same names.
+        let stages: Vec<String> = sql
+            .iter()
+            .filter_map(|sql| sql.strip_prefix(TEMPORARY)?.split(' ').next())
+            .map(|stage| format!("pg_temp.{stage}"))
+            .collect();
+        if !stages.is_empty() {
+            sql.push(format!("DROP TABLE {}", stages.join(", ")));
         }
         sql
     }
@@ -353,14 +362,16 @@ pub(crate) fn fields(node: &Node) -> impl Iterator<Item = MadeColumn> {
     node.fields.iter().enumerate().map(|(i, f)| MadeColumn::new(&f.column, f.cast.sql(), &field_column(i)))
 }
 
+const TEMPORARY: &str = "CREATE TEMPORARY TABLE ";
+
 /// A temporary table of the transaction.
 pub(crate) fn temporary(name: &str, rows: &str) -> String {
     let bare = name.trim_start_matches("pg_temp.");
-    format!("CREATE TEMPORARY TABLE {bare} ON COMMIT DROP AS {rows}; ANALYZE {name}")
+    format!("{TEMPORARY}{bare} ON COMMIT DROP AS {rows}; ANALYZE {name}")
 }
 
 /// The name of a table until it is put in place.
-pub(crate) fn building(tag: i64, at: usize) -> String {
+pub(crate) fn building(tag: &str, at: usize) -> String {
     format!("_ferrybyte_new_{tag}_{at}")
 }
 

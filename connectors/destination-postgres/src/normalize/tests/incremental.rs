@@ -56,7 +56,7 @@ fn only_new_rows_are_added_and_a_second_run_changes_nothing() {
 #[test]
 fn a_run_that_is_killed_after_any_statement_leaves_the_tables_as_they_were() {
     for (form, scope) in [
-        (NestedObjects::Columns, Scope::Rebuild { tag: 1 }),
+        (NestedObjects::Columns, Scope::Rebuild { tag: "1".to_owned() }),
         (NestedObjects::Tables, Scope::After(Some("r3".to_owned()))),
     ] {
         let server = server_with_rows();
@@ -103,8 +103,6 @@ fn what_was_normalized_stays_when_raw_rows_are_removed_unless_the_tables_must_be
     assert_eq!(server.psql(ALL), "1n1t1 2n2t2 3n3t3 4n4t4");
     normalize(&server, &things).unwrap();
     assert_eq!(server.psql(ALL), "1n1t1 2n2t2 3n3t3 4n4t4");
-    // Noted are now the rows that are there; only further ones can be missed.
-    server.psql("DELETE FROM _airbyte_raw_things WHERE _airbyte_ab_id = 'r2'");
     let mut more = schema();
     more["extra"] = json!({"type": "string"});
     let wider = normalizer(&stream("things", more, "append"), NestedObjects::Columns).unwrap();
@@ -158,4 +156,25 @@ fn views_of_the_tables_survive_their_being_made_anew() {
     assert_eq!(server.psql("SELECT count(*) FROM names"), "4");
     assert_eq!(server.psql("SELECT has_table_privilege('reader', 'things', 'SELECT')"), "t");
     assert_eq!(server.psql(ALL), "1n1t1 2n2t2 3n3t3 4n4t4");
+}
+
+#[test]
+fn several_streams_are_normalized_in_one_transaction() {
+    let server = server_with_rows();
+    server.psql("CREATE TABLE _airbyte_raw_others AS TABLE _airbyte_raw_things");
+    let things = things(NestedObjects::Columns);
+    let others = normalizer(&stream("others", schema(), "append"), NestedObjects::Columns).unwrap();
+    talk(&server, async |lane| {
+        things.prepare(lane).await.unwrap();
+        for _ in 0..2 {
+            lane.begin().await.unwrap();
+            things.run(lane, true).await.unwrap();
+            others.run(lane, true).await.unwrap();
+            lane.commit().await.unwrap();
+        }
+    });
+    assert_eq!(
+        server.psql("SELECT (SELECT count(*) FROM things_tags), (SELECT count(*) FROM others_tags)"),
+        "3|3"
+    );
 }
