@@ -14,10 +14,12 @@ use tokio::sync::{Mutex, OnceCell};
 
 use crate::check;
 use crate::checkpoints::Checkpoints;
-use crate::config::{self, Config};
+use crate::config::{self, Config, Normalization};
 use crate::lane::Lane;
-use crate::names::{self, StreamNames};
+use crate::names::{self, StreamNames, TableName};
+use crate::normalize::{self, Normalizer, Settings};
 use crate::plan::{self, Options, Plan};
+use crate::raw::{self, RawPlan};
 use crate::writer::{PostgresWriter, Shared};
 
 /// A commit costs little, but a merge before it goes through the whole table's index: few of them.
@@ -39,13 +41,44 @@ pub(crate) struct DestinationPostgres {
 struct Session {
     shared: Arc<Mutex<Shared>>,
     checkpoints: Option<Checkpoints>,
-    /// The names of each stream, and its place in the catalog.
-    names: HashMap<StreamDescriptor, (usize, StreamNames)>,
+    /// The tables of each stream, and its place in the catalog.
+    tables: HashMap<StreamDescriptor, (usize, Tables)>,
     /// What an earlier attempt of this job has written to the end.
     done: HashSet<StreamDescriptor>,
 }
 
+/// Where a stream's records go.
+#[derive(Clone, Debug)]
+enum Tables {
+    Typed(StreamNames),
+    /// Into the normalizer's raw table, and on from there.
+    Normalized(Box<Normalizer>),
+    Raw(TableName),
+}
+
 impl DestinationPostgres {
+    /// The tables of all streams, in the same order.
+    fn tables(&self, streams: &[SelectedStream]) -> Result<Vec<Tables>> {
+        let config = &self.config;
+        if config.disable_type_dedupe {
+            let tables = raw::legacy_tables(streams, &config.schema, &config.raw_data_schema);
+            return Ok(tables.into_iter().map(Tables::Raw).collect());
+        }
+        let names = names::assign(streams, &config.schema, &config.raw_data_schema)?;
+        let Normalization::Basic { nested_objects } = config.normalization else {
+            return Ok(names.into_iter().map(Tables::Typed).collect());
+        };
+        let settings = Settings {
+            form: nested_objects,
+            internal: config.raw_data_schema.clone(),
+            keeps_deleted: !config.deletes(),
+            drop_cascade: config.drop_cascade,
+        };
+        let schemas: Vec<String> = names.into_iter().map(|names| names.table.schema).collect();
+        let plans = normalize::plan(streams, &schemas, &settings)?;
+        Ok(plans.into_iter().map(|plan| Tables::Normalized(Box::new(plan))).collect())
+    }
+
     fn session(&self) -> Result<&Session> {
         self.session
             .get()
@@ -84,7 +117,7 @@ impl Destination for DestinationPostgres {
         &[DestinationSyncMode::Overwrite, DestinationSyncMode::Append, DestinationSyncMode::AppendDedup];
 
     async fn prepare(&self, streams: &[SelectedStream]) -> Result<()> {
-        let names = names::assign(streams, &self.config.schema, &self.config.raw_data_schema)?;
+        let tables = self.tables(streams)?;
         let mut lane = Lane::connect(&self.endpoint, &self.stop).await?;
         let checkpoints = self.checkpoints();
         let mut done = HashSet::new();
@@ -93,14 +126,18 @@ impl Destination for DestinationPostgres {
             checkpoints.make_table(&mut lane).await?;
             done = checkpoints.done_by_this_job(&mut lane).await?;
         }
-        let names = streams.iter().map(|s| s.descriptor.clone()).zip(names.into_iter().enumerate()).collect();
+        let descriptors = streams.iter().map(|s| s.descriptor.clone());
+        let tables = descriptors.zip(tables.into_iter().enumerate()).collect();
         let shared = Arc::new(Mutex::new(Shared::new(lane)));
-        let session = Session { shared, checkpoints, names, done };
+        let session = Session { shared, checkpoints, tables, done };
         self.session.set(session).map_err(|_| Error::system("Streams were prepared twice; please report it."))
     }
 
     fn holds(&self, stream: &SelectedStream) -> bool {
-        plan::holds(stream)
+        match self.config.normalization {
+            Normalization::None if !self.config.disable_type_dedupe => plan::holds(stream),
+            _ => raw::holds(stream),
+        }
     }
 
     async fn open(&self, stream: &SelectedStream) -> Result<PostgresWriter> {
@@ -117,15 +154,22 @@ impl Destination for DestinationPostgres {
             );
             return Ok(PostgresWriter::counting(shared));
         }
-        let Some((number, names)) = session.names.get(&stream.descriptor) else {
-            return Err(Error::system("A stream has no names; please report it."));
+        let Some((number, tables)) = session.tables.get(&stream.descriptor) else {
+            return Err(Error::system("A stream has no tables; please report it."));
         };
-        let options = Options { drop_cascade: self.config.drop_cascade, deletes: self.config.deletes() };
-        let plan = {
-            let mut shared = shared.lock().await;
-            Plan::open(&mut shared.lane, stream, names, *number, options).await?
+        let lane = &mut shared.lock().await.lane;
+        let cascade = self.config.drop_cascade;
+        let (table, normalizer) = match tables {
+            Tables::Typed(names) => {
+                let options = Options { drop_cascade: cascade, deletes: self.config.deletes() };
+                let plan = Plan::open(lane, stream, names, *number, options).await?;
+                return PostgresWriter::typed(Arc::clone(&session.shared), stream, plan);
+            }
+            Tables::Normalized(normalizer) => (normalizer.raw_table(), Some(normalizer.as_ref().clone())),
+            Tables::Raw(table) => (table.clone(), None),
         };
-        PostgresWriter::typed(shared, stream, plan)
+        let plan = RawPlan::open(lane, stream, table, *number, cascade, normalizer).await?;
+        Ok(PostgresWriter::raw(Arc::clone(&session.shared), stream, plan))
     }
 
     fn flush_policy(&self) -> FlushPolicy {

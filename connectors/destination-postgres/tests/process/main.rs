@@ -3,3 +3,4 @@
 mod exactly_once;
 mod harness;
 mod modes;
+mod normalize;
