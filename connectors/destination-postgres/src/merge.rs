@@ -10,6 +10,14 @@ use postgres_kit::quote_identifier;
 
 use crate::lane::Lane;
 use crate::names::TableName;
+use crate::table::code;
+
+/// A row was to be inserted or updated a second time by one statement.
+const TWICE: &str = "21000";
+
+/// Memory for looking keys up, where the server's default is meant for many small queries. One statement at a time uses it.
+const ROOM: &str =
+    "SELECT set_config('work_mem', '64MB', true) WHERE pg_size_bytes(current_setting('work_mem')) < 64 << 20";
 
 /// The column in which change data capture says that a row was deleted.
 pub(crate) const DELETED_AT: &str = "_ab_cdc_deleted_at";
@@ -26,29 +34,57 @@ pub(crate) struct Merge {
     pub(crate) cursor: Option<String>,
     /// The column that marks rows to be removed, where they are.
     pub(crate) deleted_at: Option<String>,
+    /// The server knows that keys are unique.
+    pub(crate) is_unique: bool,
+    /// A key was gathered twice before, so the next batch is looked through at once.
+    pub(crate) has_doubles: bool,
 }
 
 impl Merge {
-    /// Folds and merges what was gathered, and empties the gathering table.
-    pub(crate) async fn run(&self, lane: &mut Lane) -> Result<()> {
-        // Without statistics the server would take a temporary table for a small one.
-        lane.execute(&self.analyze()).await?;
-        self.fold(lane, &self.staging).await?;
-        let is_empty = lane.query(&format!("SELECT FROM {} LIMIT 1", self.table)).await?.is_empty();
-        if is_empty {
-            lane.execute(&self.insert_all()).await?;
+    /// Folds and merges what was gathered, and empties the gathering table. A transaction is open.
+    pub(crate) async fn run(&mut self, lane: &mut Lane) -> Result<()> {
+        if !self.is_unique || self.has_doubles || self.deleted_at.is_some() {
+            // Without statistics the server would take a temporary table for a small one.
+            lane.execute(&self.analyze()).await?;
+            lane.execute(ROOM).await?;
+            self.fold(lane, &self.staging).await?;
+        }
+        if let Some(delete) = self.delete() {
+            lane.execute(&delete).await?;
+        }
+        if self.is_unique {
+            self.upsert_whatever_comes(lane).await?;
         } else {
-            if let Some(delete) = self.delete() {
-                lane.execute(&delete).await?;
-            }
             lane.execute(&self.update()).await?;
             lane.execute(&self.insert()).await?;
         }
         lane.execute(&format!("TRUNCATE {}", self.staging)).await
     }
 
+    /// Most batches have no key twice, and to look for one takes as long as a fifth of the merge. The server refuses to
+    /// touch a row twice, so it is folded only then.
+    async fn upsert_whatever_comes(&mut self, lane: &mut Lane) -> Result<()> {
+        let upsert = self.upsert();
+        if self.has_doubles || self.deleted_at.is_some() {
+            return lane.execute(&upsert).await;
+        }
+        lane.execute("SAVEPOINT ferrybyte_upsert").await?;
+        match lane.execute(&upsert).await {
+            Err(error) if code(&error) == TWICE => {
+                lane.execute("ROLLBACK TO SAVEPOINT ferrybyte_upsert").await?;
+                self.has_doubles = true;
+                lane.execute(ROOM).await?;
+                lane.execute(&self.drop_doubles(&self.staging)).await?;
+                lane.execute(&upsert).await?;
+            }
+            done => done?,
+        }
+        lane.execute("RELEASE SAVEPOINT ferrybyte_upsert").await
+    }
+
     /// Makes of rows that were loaded straight into the empty table what merging them would have.
     pub(crate) async fn settle(&self, lane: &mut Lane) -> Result<()> {
+        lane.execute(ROOM).await?;
         self.fold(lane, &self.table.quoted()).await?;
         if let Some(deleted_at) = &self.deleted_at {
             let deleted = quote_identifier(deleted_at);
@@ -59,7 +95,7 @@ impl Merge {
 
     /// Leaves one row per key.
     async fn fold(&self, lane: &mut Lane, table: &str) -> Result<()> {
-        // Most batches have no key twice, and to learn that takes the key only.
+        // To learn that there is nothing to fold takes the key only.
         if lane.query(&self.find_double(table)).await?.is_empty() {
             return Ok(());
         }
@@ -67,13 +103,12 @@ impl Merge {
     }
 
     fn analyze(&self) -> String {
-        let columns: Vec<String> = self.key.iter().map(|c| quote_identifier(c)).collect();
-        format!("ANALYZE {} ({})", self.staging, columns.join(", "))
+        format!("ANALYZE {} ({})", self.staging, self.keys())
     }
 
     fn find_double(&self, table: &str) -> String {
-        let key = self.qualified("");
-        format!("SELECT FROM {table} WHERE {} GROUP BY {key} HAVING count(*) > 1 LIMIT 1", self.has_key(""))
+        let key = self.keys();
+        format!("SELECT FROM {table} WHERE {} GROUP BY {key} HAVING count(*) > 1 LIMIT 1", self.has_key())
     }
 
     fn drop_doubles(&self, table: &str) -> String {
@@ -81,9 +116,9 @@ impl Merge {
         format!(
             "DELETE FROM {table} t USING (SELECT ctid AS place, row_number() OVER (PARTITION BY {} ORDER BY {}\"{EXTRACTED_AT}\" DESC, \
              \"{RAW_ID}\" COLLATE \"C\" DESC) AS rank FROM {table} WHERE {}) r WHERE t.ctid = r.place AND r.rank > 1",
-            self.qualified(""),
+            self.keys(),
             cursor.unwrap_or_default(),
-            self.has_key("")
+            self.has_key()
         )
     }
 
@@ -94,29 +129,19 @@ impl Merge {
             self.table,
             self.staging,
             self.same_key(),
-            self.is_newer()
+            self.is_newer("s")
         ))
     }
 
     fn update(&self) -> String {
-        let set: Vec<String> = self
-            .columns
-            .iter()
-            // Equal by the join.
-            .filter(|column| !self.key.contains(column))
-            .map(|column| {
-                let column = quote_identifier(column);
-                format!("{column} = s.{column}")
-            })
-            .collect();
         format!(
             "UPDATE {} t SET {} FROM {} s WHERE {}{} AND {}",
             self.table,
-            set.join(", "),
+            self.set("s"),
             self.staging,
             self.same_key(),
             self.is_alive(" AND "),
-            self.is_newer()
+            self.is_newer("s")
         )
     }
 
@@ -132,14 +157,27 @@ impl Merge {
         )
     }
 
-    fn insert_all(&self) -> String {
+    fn upsert(&self) -> String {
         let (columns, values) = self.lists();
         format!(
-            "INSERT INTO {} ({columns}) SELECT {values} FROM {} s{}",
+            "INSERT INTO {} AS t ({columns}) SELECT {values} FROM {} s{} ON CONFLICT ({}) DO UPDATE SET {} WHERE {}",
             self.table,
             self.staging,
-            self.is_alive(" WHERE ")
+            self.is_alive(" WHERE "),
+            self.keys(),
+            self.set("excluded"),
+            self.is_newer("excluded")
         )
+    }
+
+    /// Every column but those of the key, which are equal.
+    fn set(&self, from: &str) -> String {
+        let columns = self.columns.iter().filter(|column| !self.key.contains(column));
+        let set = columns.map(|column| {
+            let column = quote_identifier(column);
+            format!("{column} = {from}.{column}")
+        });
+        set.collect::<Vec<_>>().join(", ")
     }
 
     fn lists(&self) -> (String, String) {
@@ -147,12 +185,12 @@ impl Merge {
         (columns.join(", "), columns.iter().map(|c| format!("s.{c}")).collect::<Vec<_>>().join(", "))
     }
 
-    fn qualified(&self, alias: &str) -> String {
-        self.key.iter().map(|c| format!("{alias}{}", quote_identifier(c))).collect::<Vec<_>>().join(", ")
+    fn keys(&self) -> String {
+        self.key.iter().map(|c| quote_identifier(c)).collect::<Vec<_>>().join(", ")
     }
 
-    fn has_key(&self, alias: &str) -> String {
-        let parts = self.key.iter().map(|c| format!("{alias}{} IS NOT NULL", quote_identifier(c)));
+    fn has_key(&self) -> String {
+        let parts = self.key.iter().map(|c| format!("{} IS NOT NULL", quote_identifier(c)));
         parts.collect::<Vec<_>>().join(" AND ")
     }
 
@@ -171,14 +209,14 @@ impl Merge {
             .map_or_else(String::new, |c| format!("{before}s.{} IS NULL", quote_identifier(c)))
     }
 
-    /// Whether the gathered row `s` replaces the stored row `t`.
-    fn is_newer(&self) -> String {
-        let extracted = format!("t.\"{EXTRACTED_AT}\" <= s.\"{EXTRACTED_AT}\"");
+    /// Whether the gathered row, called `s`, replaces the stored row `t`.
+    fn is_newer(&self, s: &str) -> String {
+        let extracted = format!("t.\"{EXTRACTED_AT}\" <= {s}.\"{EXTRACTED_AT}\"");
         let Some(cursor) = &self.cursor else { return extracted };
         let c = quote_identifier(cursor);
         format!(
-            "(t.{c} < s.{c} OR t.{c} IS NULL AND s.{c} IS NOT NULL OR \
-             (t.{c} = s.{c} OR t.{c} IS NULL AND s.{c} IS NULL) AND {extracted})"
+            "(t.{c} < {s}.{c} OR t.{c} IS NULL AND {s}.{c} IS NOT NULL OR \
+             (t.{c} = {s}.{c} OR t.{c} IS NULL AND {s}.{c} IS NULL) AND {extracted})"
         )
     }
 }
@@ -197,6 +235,8 @@ mod tests {
             key: own(&["id"]),
             cursor: Some("at".into()),
             deleted_at: None,
+            is_unique: true,
+            has_doubles: false,
         }
     }
 
@@ -217,11 +257,8 @@ mod tests {
         assert!(!plain.insert().contains("deleted"));
         let mut hard = merge();
         hard.deleted_at = Some("_ab_cdc_deleted_at".into());
-        assert!(
-            hard.insert_all().ends_with("WHERE s.\"_ab_cdc_deleted_at\" IS NULL"),
-            "{}",
-            hard.insert_all()
-        );
+        let upsert = hard.upsert();
+        assert!(upsert.contains("s WHERE s.\"_ab_cdc_deleted_at\" IS NULL ON CONFLICT"), "{upsert}");
         assert!(hard.update().contains("AND s.\"_ab_cdc_deleted_at\" IS NULL AND ("), "{}", hard.update());
     }
 }

@@ -18,7 +18,7 @@ use crate::merge::{DELETED_AT, Merge};
 use crate::names::{StreamNames, TableName};
 use crate::table::{
     self, Evolution, Found, Index, Kind, Layout, RowsOf, add_to, create, drop_leftover, evolve, find,
-    indexes, list, make_indexes, replace, rows_of, users_of_columns,
+    indexes, is_unique, list, make_indexes, replace, rows_of, try_unique, users_of_columns,
 };
 
 /// What the config says about tables.
@@ -129,9 +129,8 @@ impl Plan {
             lane.session(&layout.create_temporary(&merge.staging)).await?;
         }
         if way == Way::Live && !stream.replaces() {
-            take_in_leftover(lane, &names.kept, &load, &layout, merge.as_ref()).await?;
+            take_in_leftover(lane, &names.kept, &load, &layout, merge.as_mut()).await?;
         }
-        let is_empty = !reused || rows_of(lane, &load).await? == RowsOf::Nothing;
         let target = |id: usize, sql: String| CopyTarget { id, stream: stream.descriptor.clone(), sql };
         let straight = load.quoted();
         let to_load = Targets {
@@ -143,7 +142,8 @@ impl Plan {
             full: target(4 * number + 3, layout.copy_full(&m.staging)),
         });
         let (targets, later) = match to_staging {
-            Some(staging) if is_empty => (to_load, Some(staging)),
+            // What is there already may have a unique index, which takes no key twice.
+            Some(staging) if !reused => (to_load, Some(staging)),
             Some(staging) => (staging, None),
             None => (to_load, None),
         };
@@ -160,8 +160,10 @@ impl Plan {
             later,
             has_defaults: !reused,
         };
-        if !is_empty {
+        if reused && plan.merge.is_some() {
+            lane.begin().await?;
             plan.make_key_index(lane).await?;
+            lane.commit().await?;
         }
         Ok(plan)
     }
@@ -178,18 +180,21 @@ impl Plan {
 
     /// Before a commit, if rows came: what is in the tables then is what readers are to find.
     pub(crate) async fn flush(&mut self, lane: &mut Lane) -> Result<()> {
-        let Some(merge) = &self.merge else { return Ok(()) };
+        let Some(merge) = &mut self.merge else { return Ok(()) };
         lane.begin().await?;
-        match self.later.clone() {
-            Some(later) => {
-                merge.settle(lane).await?;
-                // For the merges to come. Made now it costs a fraction of what it would row by row.
-                self.make_key_index(lane).await?;
-                (self.targets, self.later) = (later, None);
-                Ok(())
-            }
-            None => merge.run(lane).await,
+        let Some(later) = self.later.clone() else { return merge.run(lane).await };
+        // The index that merges to come need tells, too, whether there is a key twice. Changes of rows often have one.
+        let key = self.indexes.iter().find(|index| index.is_key());
+        let is_settled = match key {
+            Some(key) if merge.deleted_at.is_none() => try_unique(lane, &self.load, key).await?,
+            _ => false,
+        };
+        if !is_settled {
+            merge.settle(lane).await?;
         }
+        self.make_key_index(lane).await?;
+        (self.targets, self.later) = (later, None);
+        Ok(())
     }
 
     /// After a flush that failed and was undone: what would have been merged is not to be committed with
@@ -239,13 +244,14 @@ impl Plan {
         Ok(())
     }
 
+    /// What merges look rows up by. A transaction is open.
     async fn make_key_index(&mut self, lane: &mut Lane) -> Result<()> {
-        let key: Vec<&Index> = self.indexes.iter().filter(|index| index.is_key()).collect();
-        if key.is_empty() {
-            return Ok(());
-        }
+        let Some(merge) = &mut self.merge else { return Ok(()) };
+        let Some(index) = self.indexes.iter().find(|index| index.is_key()) else { return Ok(()) };
         let Some(found) = find(lane, &self.load).await? else { return Err(gone(&self.load)) };
-        make_indexes(lane, &self.load, &found, &key).await
+        make_indexes(lane, &self.load, &found, &[index]).await?;
+        merge.is_unique = is_unique(lane, &found, index).await?;
+        Ok(())
     }
 }
 
@@ -307,7 +313,7 @@ async fn take_in_leftover(
     kept: &TableName,
     table: &TableName,
     layout: &Layout,
-    merge: Option<&Merge>,
+    merge: Option<&mut Merge>,
 ) -> Result<()> {
     let Some(found) = find(lane, kept).await? else { return Ok(()) };
     tracing::info!("Taking in the rows of {kept}, which a refresh that was not finished has left.");
@@ -408,6 +414,8 @@ fn merge(
         key,
         cursor,
         deleted_at: options.deletes.then(|| column(&DELETED_AT.to_owned())).flatten(),
+        is_unique: false,
+        has_doubles: false,
     }))
 }
 

@@ -21,7 +21,7 @@ pub(crate) use attached::{Attached, attached, users_of_columns};
 pub(crate) use evolve::{Evolution, evolve};
 pub(crate) use find::{Found, Kind, find};
 pub(crate) use grants::take_over;
-pub(crate) use indexes::{Index, indexes, make_indexes};
+pub(crate) use indexes::{Index, indexes, is_unique, make_indexes, try_unique};
 pub(crate) use layout::Layout;
 pub(crate) use publish::{add_to, replace};
 

@@ -3,9 +3,12 @@
 
 use connector_kit::{Error, Result, tracing};
 
+use postgres_kit::quote_identifier;
+
 use crate::lane::Lane;
 use crate::names::TableName;
 
+use super::indexes::{our_names, rename_index};
 use super::{Attached, Found, Index, Kind, Layout, attached, code, evolve, find, grants, list, make_indexes};
 
 /// Puts the rows of `load` in the place of those of `table`. The tables have the indexes of `indexes`.
@@ -22,8 +25,7 @@ pub(crate) async fn replace(
         index_and_rename(lane, load, &loaded, table, indexes, None).await?;
         return Ok(());
     };
-    let ours: Vec<String> = indexes.iter().map(|i| i.name(table)).collect();
-    let attached = attached(lane, &old, &ours).await?;
+    let attached = attached(lane, &old, &our_names(table)).await?;
     let in_place =
         old.kind == Kind::Partitioned || old.owner != loaded.owner || !attached.is_empty() && !cascade;
     if !in_place {
@@ -83,11 +85,9 @@ async fn index_and_rename(
             Error::transient(text.replace("{}", &table.quoted())).with_source(error)
         })?;
     }
-    let quote = postgres_kit::quote_identifier;
-    lane.execute(&format!("ALTER TABLE {load} RENAME TO {}", quote(&table.table))).await?;
+    lane.execute(&format!("ALTER TABLE {load} RENAME TO {}", quote_identifier(&table.table))).await?;
     for index in indexes {
-        let (from, to) = (load.beside(index.name(load)), index.name(table));
-        lane.execute(&format!("ALTER INDEX IF EXISTS {from} RENAME TO {}", quote(&to))).await?;
+        rename_index(lane, index, load, table).await?;
     }
     Ok(())
 }

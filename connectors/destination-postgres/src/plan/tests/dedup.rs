@@ -207,3 +207,44 @@ fn a_key_that_is_no_field_is_refused_by_name() {
         assert!(error.message().contains("\"absent\""), "{error}");
     });
 }
+
+#[test]
+fn keys_that_were_there_twice_before_are_merged_all_the_same() {
+    let server = Postgres::start(Version::V15);
+    let key = "SELECT indisunique, obj_description(indexrelid) FROM pg_index WHERE indexrelid = 'idx_pk_t'::regclass";
+    talk(&server, async |mut lane| {
+        let append = {
+            let mut append = dedup();
+            append.destination_sync_mode = connector_kit::protocol::DestinationSyncMode::Append;
+            append
+        };
+        sync(&mut lane, &append, &["1, 'a', 1", "1, 'b', 1", "2, 'c', 1"]).await;
+        again(&server, &mut lane).await;
+        for v in ["d", "e"] {
+            sync(&mut lane, &dedup(), &[&format!("2, '{v}x', 1"), &format!("2, '{v}', 1"), "3, 'f', 1"])
+                .await;
+            assert_eq!(rows(&server), format!("1=a 1=b 2={v} 3=f"));
+            assert_eq!(server.psql(key), "f|Rows with equal keys were there when this index was made.");
+            again(&server, &mut lane).await;
+        }
+    });
+}
+
+#[test]
+fn an_index_that_airbyte_made_becomes_unique() {
+    let server = Postgres::start(Version::V15);
+    server.psql(
+        "CREATE TABLE t (_airbyte_raw_id varchar NOT NULL, _airbyte_extracted_at timestamptz NOT NULL, _airbyte_meta jsonb NOT NULL,
+         _airbyte_generation_id bigint, id bigint, v varchar, at bigint); CREATE INDEX idx_pk_t ON t (id);
+         INSERT INTO t VALUES ('', '2023-01-01Z', '{}', 0, 1, 'a', 1), ('', '2023-01-01Z', '{}', 0, 2, 'b', 1), ('', '2023-01-01Z', '{}', 0, NULL, 'n', 1)",
+    );
+    talk(&server, async |mut lane| {
+        sync(&mut lane, &dedup(), &["1, 'c', 1", "3, 'd', 1", "NULL, 'm', 1"]).await;
+    });
+    assert_eq!(server.psql("SELECT id, v FROM t ORDER BY 1, 2"), "1|c\n2|b\n3|d\n|m\n|n");
+    assert_eq!(
+        server.psql("SELECT count(*) FROM pg_index WHERE indrelid = 't'::regclass AND indisunique"),
+        "1"
+    );
+    assert!(indexes(&server).ends_with("idx_pk_t (id)"), "{}", indexes(&server));
+}

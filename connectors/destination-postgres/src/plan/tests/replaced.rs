@@ -227,3 +227,20 @@ fn a_stream_that_starts_over_after_a_failure_leaves_nothing_of_it() {
         assert_eq!((rows(&server).as_str(), tables(&server).as_str()), ("1=first 1=second", "t"));
     });
 }
+
+#[test]
+fn indexes_of_an_earlier_mode_do_not_keep_a_table_from_being_swapped() {
+    let server = Postgres::start(Version::V15);
+    let dedup = {
+        let mut dedup = stream(json!({"destination_sync_mode": "append_dedup"}));
+        dedup.cursor_field = vec!["v".into()];
+        dedup
+    };
+    talk(&server, async |mut lane| {
+        sync(&mut lane, &dedup, &["1, 'old'"]).await;
+        let before = place(&server);
+        sync(&mut lane, &overwrite(), &["2, 'new'"]).await;
+        assert_ne!(place(&server), before);
+        assert_eq!(rows(&server), "2=new");
+    });
+}
