@@ -34,8 +34,8 @@ pub(crate) enum Constants {
     Sent,
 }
 
-/// Rows ready for COPY, without its header and end. Which columns, is said by [`RowWriter::plain_columns`]
-/// and [`RowWriter::full_columns`].
+/// Rows ready for COPY, without its header and end. [`RowWriter::PLAIN`] and [`RowWriter::FULL`]
+/// say which columns come before the stream's own.
 #[derive(Debug, Default)]
 pub(crate) struct Tuples {
     pub(crate) plain: Vec<u8>,
@@ -102,19 +102,6 @@ impl RowWriter {
     /// The same for [`Tuples::full`].
     pub(crate) const FULL: [&str; 4] =
         [connector_kit::RAW_ID, connector_kit::EXTRACTED_AT, META, GENERATION_ID];
-
-    /// The value of `_airbyte_meta` in a row without changes, as JSON.
-    pub(crate) fn meta(&self) -> String {
-        let mut meta = Vec::new();
-        // Without a record's own meta there is nothing that could be malformed.
-        let _ = self.stamp.write_meta(&mut meta, None, &Changes::default());
-        String::from_utf8(meta).unwrap_or_default()
-    }
-
-    /// The value of `_airbyte_generation_id`.
-    pub(crate) fn generation(&self) -> i64 {
-        self.stamp.generation()
-    }
 
     /// Appends all rows of the batch.
     ///

@@ -61,9 +61,7 @@ async fn load(
     connection
         .execute(&format!(
             "DROP TABLE IF EXISTS t; CREATE TABLE t (_airbyte_raw_id varchar NOT NULL, _airbyte_extracted_at timestamptz NOT NULL, \
-             _airbyte_meta jsonb NOT NULL DEFAULT '{}', _airbyte_generation_id bigint NOT NULL DEFAULT {}, {})",
-            writer.meta(),
-            writer.generation(),
+             _airbyte_meta jsonb NOT NULL DEFAULT '{{\"sync_id\": 7, \"changes\": []}}', _airbyte_generation_id bigint NOT NULL DEFAULT 3, {})",
             columns.join(", ")
         ))
         .await

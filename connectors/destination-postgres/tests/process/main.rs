@@ -4,3 +4,4 @@ mod exactly_once;
 mod harness;
 mod modes;
 mod normalize;
+mod values;
