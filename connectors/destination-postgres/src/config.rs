@@ -105,20 +105,21 @@ pub(crate) enum Normalization {
     /// A raw table per stream, and from it a table of the stream's fields and one for each array of objects in it.
     #[schemars(title = "Basic")]
     Basic {
-        /// Where the fields of a nested object go.
+        /// Where the fields of a nested object go: "columns" of the table around it, like contact_email, or "tables" of
+        /// their own, as Airbyte's normalization did it.
         #[serde(default)]
         nested_objects: NestedObjects,
     },
 }
 
-/// Where the fields of a nested object go.
+/// Where the fields of a nested object go: into columns of the table around it, like contact_email, or into
+/// a table of their own, as Airbyte's normalization did it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum NestedObjects {
-    /// Into columns of the table around it: contact_email.
+    // Described words become options of a `oneOf`, which forms cannot show.
     #[default]
     Columns,
-    /// Into a table of their own, as Airbyte's normalization did it.
     Tables,
 }
 
@@ -126,7 +127,7 @@ fn airbyte_internal() -> String {
     "airbyte_internal".to_owned()
 }
 
-/// Makes of a config written for Airbyte's destination what the schema has: an absent or empty
+/// Makes of a config written for Airbyte's destination what the schema has: an null
 /// schema is the default one, an empty raw schema likewise, and two SSL modes may be spelled with
 /// an underscore.
 pub(crate) fn adapt(config: &mut Value) {
@@ -136,7 +137,7 @@ pub(crate) fn adapt(config: &mut Value) {
         *mode = mode.as_str().unwrap_or_default().replace('_', "-").into();
     }
     let Some(config) = config.as_object_mut() else { return };
-    if config.get("schema").is_none_or(Value::is_null) {
+    if config.get("schema").is_some_and(Value::is_null) {
         config.insert("schema".to_owned(), "public".into());
     }
     // The form of older versions leaves these keys behind, empty.
@@ -209,7 +210,7 @@ mod tests {
     use serde_json::{Value, json};
 
     fn config(more: Value) -> Config {
-        let mut config = json!({"host": "h", "port": 5432, "database": "d", "username": "u"});
+        let mut config = json!({"host": "h", "port": 5432, "database": "d", "username": "u", "schema": null});
         config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         super::adapt(&mut config);
         serde_json::from_value(config).unwrap()
