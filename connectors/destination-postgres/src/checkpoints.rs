@@ -149,6 +149,22 @@ impl Checkpoints {
         rows.iter().map(|row| Ok(StreamDescriptor::new(row.get(0), row.text(1)?))).collect()
     }
 
+    /// Whether rows of the stream are among what a state of the connection covers.
+    pub(crate) async fn covers(&self, lane: &mut Lane, stream: &StreamDescriptor) -> Result<bool> {
+        Ok(self.read(lane, std::slice::from_ref(stream)).await?.iter().any(|committed| {
+            // The one that all share says of which it is.
+            let state = serde_json::from_slice::<serde_json::Value>(&committed.line).unwrap_or_default();
+            match state.pointer("/state/global/stream_states").and_then(serde_json::Value::as_array) {
+                Some(streams) => streams.iter().any(|s| {
+                    let descriptor = &s["stream_descriptor"];
+                    descriptor["name"] == stream.name.as_str()
+                        && descriptor["namespace"].as_str() == stream.namespace.as_deref()
+                }),
+                None => true,
+            }
+        }))
+    }
+
     /// The last ones of these streams, or the one that all share.
     pub(crate) async fn read(&self, lane: &mut Lane, streams: &[StreamDescriptor]) -> Result<Vec<Committed>> {
         if !self.is_there(lane).await? {

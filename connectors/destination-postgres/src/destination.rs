@@ -20,6 +20,7 @@ use crate::names::{self, StreamNames, TableName};
 use crate::normalize::{self, Normalizer, Settings};
 use crate::plan::{self, Options, Plan};
 use crate::raw::{self, RawPlan};
+use crate::table::find;
 use crate::writer::{PostgresWriter, Shared};
 
 /// A commit costs little, but a merge before it goes through the whole table's index: few of them.
@@ -99,8 +100,10 @@ impl Connector for DestinationPostgres {
         config::adapt(config);
     }
 
-    async fn connect(config: Config, context: &Context) -> Result<Self> {
+    async fn connect(mut config: Config, context: &Context) -> Result<Self> {
         config.validate()?;
+        // As Airbyte's connector does.
+        config.raw_data_schema = names::clean(&config.raw_data_schema.to_lowercase());
         let endpoint = config.endpoint()?;
         let (stop, run) = (context.stop.clone(), context.run.clone());
         Ok(Self { config, endpoint, stop, run, session: OnceCell::new() })
@@ -162,6 +165,9 @@ impl Destination for DestinationPostgres {
         let (table, normalizer) = match tables {
             Tables::Typed(names) => {
                 let options = Options { drop_cascade: cascade, deletes: self.config.deletes() };
+                if let Some(checkpoints) = &session.checkpoints {
+                    refuse_if_gone(lane, stream, names, checkpoints).await?;
+                }
                 let plan = Plan::open(lane, stream, names, *number, options).await?;
                 return PostgresWriter::typed(Arc::clone(&session.shared), stream, plan);
             }
@@ -175,6 +181,26 @@ impl Destination for DestinationPostgres {
     fn flush_policy(&self) -> FlushPolicy {
         FlushPolicy { bytes: COMMIT_BYTES, age: COMMIT_AGE }
     }
+}
+
+/// A table that was dropped, of a stream that goes on from its last state, would be made anew without what it held.
+async fn refuse_if_gone(
+    lane: &mut Lane,
+    stream: &SelectedStream,
+    names: &StreamNames,
+    checkpoints: &Checkpoints,
+) -> Result<()> {
+    if stream.sync_mode != SyncMode::Incremental
+        || find(lane, &names.table).await?.is_some()
+        || find(lane, &names.kept).await?.is_some()
+        || !checkpoints.covers(lane, &stream.descriptor).await?
+    {
+        return Ok(());
+    }
+    Err(Error::config(format!(
+        "The table {} is gone, but the source goes on from where earlier syncs ended, so the rows that it held would be missing. Restore the table, or run \"ferry state reset\" for this stream so that all of it is read again.",
+        names.table
+    )))
 }
 
 impl TransactionalDestination for DestinationPostgres {

@@ -114,7 +114,7 @@ impl ServerError {
                 "The publication does not exist ({said}); create it, or check `publication`. If it is there, it was made after the replication slot, which sees publications as of its own position: drop the slot, create it again and re-sync."
             )),
             "42P01" | "3F000" | "42703" | "42704" | "42883" | "42P02" => Error::config(format!(
-                "Something the read needs is not in the database, or was dropped meanwhile ({said}); refresh the schema of the connection."
+                "Something that is read or written is not in the database, or was dropped meanwhile ({said}); refresh the schema of the connection."
             )),
             "25P03" | "25P04" => Error::config(format!(
                 "The server ended our transaction for lasting too long ({said}); raise idle_in_transaction_session_timeout or transaction_timeout for this user."
@@ -151,7 +151,7 @@ impl ServerError {
                 "The server ended our idle connection ({said}); raise idle_session_timeout for this user."
             )),
             "0A000" => Error::config(format!(
-                "The server does not support what the read needs ({said}); check its version, and that `host` and `port` lead to PostgreSQL itself."
+                "The server does not support what the sync needs ({said}); check its version, and that `host` and `port` lead to PostgreSQL itself."
             )),
             "08P01" => Error::config(format!(
                 "The server refused how the connection speaks to it ({said}); if a connection pooler is at `host` and `port`, give those of PostgreSQL itself."
@@ -174,6 +174,9 @@ impl ServerError {
                 )),
                 "53" => Error::transient(format!(
                     "The server is out of a resource ({said}); give it more, or try again later."
+                )),
+                "54" => Error::config(format!(
+                    "A limit of PostgreSQL is exceeded ({said}); select fewer or smaller fields."
                 )),
                 "57" => Error::transient(format!(
                     "The server's operator intervened ({said}); the sync tries again."

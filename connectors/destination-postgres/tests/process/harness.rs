@@ -60,6 +60,14 @@ impl Site {
         self.write(streams, feed).succeeded()
     }
 
+    /// Checks another config than the site's own.
+    pub(crate) fn check(&self, config: &Value) -> Output {
+        let config = self.files.json("checked.json", config);
+        told_no_secret(
+            Connector::new(env!("CARGO_BIN_EXE_destination-postgres")).run(["check", "--config", &config]),
+        )
+    }
+
     /// What the connection's last committed states are.
     pub(crate) fn committed(&self, connection: &str, streams: &[Value]) -> Output {
         let asked = self.invocation("committed", streams).env("FERRY_CONNECTION", connection);
