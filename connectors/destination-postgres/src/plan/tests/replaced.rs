@@ -61,23 +61,25 @@ fn a_load_that_a_killed_run_left_behind_is_dropped() {
 
 #[test]
 fn grants_and_comments_survive_a_swap() {
-    let server = Postgres::start(Version::V15);
-    server.psql("CREATE ROLE reader; CREATE ROLE \"Ed\"; CREATE ROLE other; ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO other");
-    talk(&server, async |mut lane| {
-        sync(&mut lane, &overwrite(), &["1, 'old'"]).await;
-        server.psql(
+    for version in [Version::V15, Version::V18] {
+        let server = Postgres::start(version);
+        server.psql("CREATE ROLE reader; CREATE ROLE \"Ed\"; CREATE ROLE other; ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO other");
+        talk(&server, async |mut lane| {
+            sync(&mut lane, &overwrite(), &["1, 'old'"]).await;
+            server.psql(
             "REVOKE ALL ON t FROM other; GRANT SELECT ON t TO reader, PUBLIC; GRANT UPDATE ON t TO \"Ed\" WITH GRANT OPTION;
              COMMENT ON TABLE t IS 'it''s ours'; COMMENT ON COLUMN t.v IS 'a value'",
         );
-        let before = place(&server);
-        sync(&mut lane, &overwrite(), &["2, 'new'"]).await;
-        assert_ne!(place(&server), before, "it was not swapped");
-    });
-    let grants = "SELECT string_agg(grantee || ' ' || privilege_type || ' ' || is_grantable, ', ' ORDER BY grantee COLLATE \"C\")
+            let before = place(&server);
+            sync(&mut lane, &overwrite(), &["2, 'new'"]).await;
+            assert_ne!(place(&server), before, "it was not swapped");
+        });
+        let grants = "SELECT string_agg(grantee || ' ' || privilege_type || ' ' || is_grantable, ', ' ORDER BY grantee COLLATE \"C\")
         FROM information_schema.role_table_grants WHERE table_name = 't' AND grantee <> 'postgres'";
-    assert_eq!(server.psql(grants), "Ed UPDATE YES, PUBLIC SELECT NO, reader SELECT NO");
-    let comments = "SELECT obj_description('t'::regclass), col_description('t'::regclass, 6)";
-    assert_eq!(server.psql(comments), "it's ours|a value");
+        assert_eq!(server.psql(grants), "Ed UPDATE YES, PUBLIC SELECT NO, reader SELECT NO");
+        let comments = "SELECT obj_description('t'::regclass), col_description('t'::regclass, 6)";
+        assert_eq!(server.psql(comments), "it's ours|a value");
+    }
 }
 
 /// Several servers would take longer than what is tried on them.
