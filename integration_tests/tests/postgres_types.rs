@@ -15,17 +15,17 @@ const PREPARED: &str = r#"
     CREATE DOMAIN code AS char(4);
     CREATE DOMAIN numbers AS int4[];
 
-    CREATE FUNCTION array_text(items jsonb) RETURNS text LANGUAGE sql IMMUTABLE RETURN CASE jsonb_typeof(items)
+    CREATE FUNCTION array_text(items jsonb) RETURNS text LANGUAGE plpgsql AS $$ BEGIN RETURN CASE jsonb_typeof(items)
         WHEN 'array' THEN (SELECT '{' || coalesce(string_agg(array_text(item), ',' ORDER BY n), '') || '}'
                            FROM jsonb_array_elements(items) WITH ORDINALITY AS i(item, n))
         WHEN 'string' THEN '"' || replace(replace(items #>> '{}', '\', '\\'), '"', '\"') || '"'
-        ELSE items::text END;
+        ELSE items::text END; END $$;
     CREATE FUNCTION is_same(original text, copy text, type text) RETURNS boolean LANGUAGE plpgsql AS $$
         DECLARE back text;
         BEGIN
             EXECUTE format('SELECT $1::%s::text', type) INTO back USING copy;
             RETURN back IS NOT DISTINCT FROM original;
-        EXCEPTION WHEN data_exception OR feature_not_supported THEN RETURN false;
+        EXCEPTION WHEN OTHERS THEN RETURN false;
         END $$;
 "#;
 
@@ -90,7 +90,7 @@ const EQUAL: &[Case] = &[
     ("uuid[]", "'{a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11}'", JSONB), ("date[]", "'{1999-01-08,infinity,0044-03-15 BC}'", JSONB),
     ("timestamptz[]", "'{2004-10-19 10:23:54+02}'", JSONB), ("time[]", "'{13:00,24:00}'", JSONB),
     ("jsonb[]", r#"ARRAY['{"a": "x\"y"}'::jsonb]"#, JSONB), ("mood[]", "'{sad}'", JSONB), ("item[]", "ARRAY[ROW('a', 1, 2)::item]", JSONB),
-    ("numbers", "'{1,2}'", JSONB),
+    ("numbers", "'{1,2}'", JSONB), ("box[]", "'{(1,1),(0,0)}'", JSONB),
 ];
 
 /// Values that arrive as something else, and what that is; NULL stands for itself. The README lists them.
@@ -108,7 +108,6 @@ const DIFFERENT: &[(Case, &str)] = &[
     (("double precision[]", "'{1,Infinity}'", JSONB), "[1.0, null]"),
     (("bit(1)[]", "'{1,0}'", JSONB), "[true, false]"),
     (("bytea[]", r#"'{"\\x6b70"}'"#, JSONB), r#"["XHg2Yjcw"]"#),
-    (("box[]", "'{(1,1),(0,0)}'", JSONB), r#"["(1.0,1.0),(0.0,0.0)"]"#),
 ];
 
 fn copied(server: &Postgres, cases: &[Case], mode: &str) {
@@ -144,16 +143,19 @@ fn copied(server: &Postgres, cases: &[Case], mode: &str) {
     );
 }
 
-/// Whether the copy of case `n` is the original, its type there, and its text.
-fn judged(server: &Postgres, n: usize, (kind, _, _): &Case) -> (bool, String, String) {
-    let text = server.psql(&format!(
-        "SELECT is_same(o.c{n}::text, CASE WHEN pg_typeof(c.c{n}) = 'jsonb'::regtype THEN array_text(to_jsonb(c.c{n})) ELSE c.c{n}::text END, \
-         $${kind}$$), pg_typeof(c.c{n}), left(coalesce(c.c{n}::text, 'NULL'), 100) \
-         FROM types o JOIN copy.types c USING (id) WHERE id = 1"
-    ));
-    let mut parts = text.splitn(3, '|').map(str::to_owned);
-    let mut part = || parts.next().unwrap();
-    (part() == "t", part(), part())
+/// Of each case whether the copy is the original, its type there, and its text.
+fn judged(server: &Postgres, cases: &[Case]) -> Vec<(bool, String, String)> {
+    let questions = cases.iter().enumerate().map(|(n, (kind, ..))| {
+        format!(
+            "SELECT {n} AS n, json_build_array(is_same(o.c{n}::text, CASE WHEN pg_typeof(c.c{n}) = 'jsonb'::regtype \
+             THEN array_text(to_jsonb(c.c{n})) ELSE c.c{n}::text END, $${kind}$$), pg_typeof(c.c{n})::text, \
+             left(coalesce(c.c{n}::text, 'NULL'), 100))::text AS answer FROM types o JOIN copy.types c USING (id) WHERE id = 1"
+        )
+    });
+    let questions: Vec<_> = questions.collect();
+    let sql = format!("SELECT answer FROM ({}) AS a ORDER BY n", questions.join(" UNION ALL "));
+    let answers = server.psql(&sql);
+    answers.lines().map(|answer| serde_json::from_str(answer).unwrap()).collect()
 }
 
 fn every_type(version: Version) {
@@ -161,14 +163,19 @@ fn every_type(version: Version) {
 
     let cases: Vec<Case> = EQUAL.iter().copied().chain(DIFFERENT.iter().map(|(case, _)| *case)).collect();
     copied(&server, &cases, "overwrite");
-    for (n, case) in cases.iter().enumerate() {
-        let (same, kind, text) = judged(&server, n, case);
-        assert_eq!(kind, case.2, "{case:?}");
-        match DIFFERENT.get(n.wrapping_sub(EQUAL.len())) {
-            None => assert!(same, "{case:?} arrived as {text}"),
-            Some((_, expected)) => assert_eq!((same, text.as_str()), (false, *expected), "{case:?}"),
+    let mut surprises = Vec::new();
+    let answers = judged(&server, &cases);
+    assert_eq!(answers.len(), cases.len());
+    for (n, (case, (same, kind, text))) in cases.iter().zip(&answers).enumerate() {
+        let as_expected = match DIFFERENT.get(n.wrapping_sub(EQUAL.len())) {
+            None => *same,
+            Some((_, expected)) => !same && text == *expected,
+        };
+        if !as_expected || kind != case.2 {
+            surprises.push(format!("{case:?} arrived as {kind} {text}"));
         }
     }
+    assert!(surprises.is_empty(), "{}", surprises.join("\n"));
     // What became NULL is said to have.
     let nulled = server.psql(
         "SELECT string_agg((change ->> 'field') || ' ' || (change ->> 'reason'), ', ' ORDER BY n) \
