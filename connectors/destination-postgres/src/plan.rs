@@ -17,8 +17,9 @@ use crate::lane::{CopyTarget, Lane};
 use crate::merge::{DELETED_AT, Merge};
 use crate::names::{StreamNames, TableName};
 use crate::table::{
-    self, Evolution, Found, Index, Kind, Layout, RowsOf, add_to, create, drop_leftover, evolve, find,
-    indexes, is_unique, list, make_indexes, replace, rows_of, try_unique, users_of_columns,
+    self, Evolution, Found, Index, Kind, Layout, RowsOf, add_to, attached, create, drop_leftover, evolve,
+    find, indexes, is_unique, list, make_indexes, our_names, refuse_to_reach_out, replace, rows_of,
+    try_unique, users_of_columns,
 };
 
 /// What the config says about tables.
@@ -108,6 +109,11 @@ impl Plan {
             let is_filled_in_place = way == Way::Live || !stream.replaces() || !options.drop_cascade;
             if is_filled_in_place {
                 refuse_changes_of_views(lane, &table, found, &evolution).await?;
+            }
+            // Known now rather than once everything is loaded.
+            if way != Way::Live && stream.replaces() && !options.drop_cascade {
+                let attached = attached(lane, found, &our_names(&table)).await?;
+                refuse_to_reach_out(&table, &attached)?;
             }
             // A table that is replaced is left as it is until then.
             if way == Way::Live || !stream.replaces() {

@@ -6,7 +6,7 @@ use postgres_kit::{quote_identifier, quote_literal};
 
 use crate::lane::Lane;
 use crate::names::{self, TableName};
-use crate::table::{Found, Kind, attached, find, list, take_over};
+use crate::table::{Found, Kind, attached, find, list, refuse_to_reach_out, take_over};
 
 /// Puts `load` in the place of `table`, whose grants, owner and comments stay. Where something hangs on the old table, it is
 /// emptied and filled again instead, unless `cascade` says that such things go. `indexes` are the names of indexes on the
@@ -27,9 +27,10 @@ pub(crate) async fn swap(
         // Also those that we made for columns of before.
         let before = old.columns.iter().map(|column| names::index(&column.name, &table.table));
         let ours: Vec<String> = indexes.iter().map(|(_, name)| name.clone()).chain(before).collect();
-        let hanging: Vec<String> =
-            attached(lane, &old, &ours).await?.into_iter().map(|attached| attached.what).collect();
+        let attached = attached(lane, &old, &ours).await?;
+        let hanging: Vec<String> = attached.iter().map(|attached| attached.what.clone()).collect();
         if old.kind == Kind::Partitioned || old.owner != new.owner || (!hanging.is_empty() && !cascade) {
+            refuse_to_reach_out(table, &attached)?;
             return refill(lane, load, &new, table, &old, &hanging).await;
         }
         if !hanging.is_empty() {

@@ -17,11 +17,11 @@ use postgres_kit::{quote_identifier, quote_literal, server_error};
 use crate::lane::Lane;
 use crate::names::TableName;
 
-pub(crate) use attached::{Attached, attached, users_of_columns};
+pub(crate) use attached::{Attached, attached, refuse_to_reach_out, users_of_columns};
 pub(crate) use evolve::{Evolution, evolve};
 pub(crate) use find::{Found, Kind, find};
 pub(crate) use grants::take_over;
-pub(crate) use indexes::{Index, indexes, is_unique, make_indexes, try_unique};
+pub(crate) use indexes::{Index, indexes, is_unique, make_indexes, our_names, try_unique};
 pub(crate) use layout::Layout;
 pub(crate) use publish::{add_to, replace};
 

@@ -90,6 +90,19 @@ impl ServerError {
         self.sentence(&said).with_source(self)
     }
 
+    /// Where a constraint was violated, as far as the server tells.
+    fn place(&self) -> String {
+        [
+            ("constraint", &self.constraint),
+            ("column", &self.column),
+            ("table", &self.table),
+            ("schema", &self.schema),
+        ]
+        .into_iter()
+        .filter_map(|(what, name)| Some(format!(", {what} {:?}", name.as_ref()?)))
+        .collect()
+    }
+
     fn sentence(&self, said: &str) -> Error {
         let message = self.message.as_str();
         let has = |part: &str| message.contains(part);
@@ -168,6 +181,13 @@ impl ServerError {
             code => match code.get(..2).unwrap_or("") {
                 "08" => Error::transient(format!(
                     "The connection to the server failed ({said}); the sync tries again."
+                )),
+                "23" => Error::config(format!(
+                    "A constraint does not allow it{} ({said}); drop the constraint, or mend the rows.",
+                    self.place()
+                )),
+                "P0" => Error::config(format!(
+                    "A function of the database does not allow it ({said}); see what the table's triggers do."
                 )),
                 "40" => Error::transient(format!(
                     "The server rolled our transaction back ({said}); the sync tries again."
@@ -294,6 +314,7 @@ mod tests {
             ("53400", "all replication slots are in use", Config, "limit"),
             ("57P03", "the database system is starting up", Transient, "starting"),
             ("25P03", "terminating connection due to idle-in-transaction timeout", Config, "idle_in"),
+            ("54011", "tables can have at most 1600 columns", Config, "limit"),
             ("42601", "syntax error", System, "report"),
         ] {
             let error = error(code, message).classify();

@@ -1,12 +1,13 @@
 //! What in the database hangs on a table and would go with it: views, foreign keys, policies, triggers, publications,
 //! indexes of users, settings. A table without any can be replaced by another; one with some is filled anew in its place.
 
-use connector_kit::Result;
+use connector_kit::{Error, Result};
 use postgres_kit::{quote_identifier, quote_literal};
 
 use crate::lane::Lane;
+use crate::names::TableName;
 
-use super::Found;
+use super::{Found, list};
 
 /// Something that hangs on a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +16,20 @@ pub(crate) struct Attached {
     pub(crate) what: String,
     /// Rows of another table point to rows of this one: it cannot be emptied by TRUNCATE.
     pub(crate) is_foreign_key: bool,
+    /// Emptying this table would delete or change rows of another one.
+    pub(crate) reaches_out: bool,
+}
+
+/// Refuses to empty a table if that would take rows of other tables along.
+pub(crate) fn refuse_to_reach_out(table: &TableName, attached: &[Attached]) -> Result<()> {
+    let reaching: Vec<String> = attached.iter().filter(|a| a.reaches_out).map(|a| a.what.clone()).collect();
+    if reaching.is_empty() {
+        return Ok(());
+    }
+    Err(Error::config(format!(
+        "The rows of the table {table} cannot be replaced: with the old ones, rows of other tables would be deleted or changed, by {}. Drop that or give it ON DELETE NO ACTION, or set drop_cascade.",
+        list(&reaching)
+    )))
 }
 
 /// Views, those made from views too. `WHERE` follows.
@@ -36,14 +51,15 @@ pub(crate) async fn attached(
     let mut all: Vec<Attached> = views(lane, &format!("from_oid = {}", found.oid))
         .await?
         .into_iter()
-        .map(|what| Attached { what, is_foreign_key: false })
+        .map(|what| Attached { what, is_foreign_key: false, reaches_out: false })
         .collect();
     let ours = our_indexes.iter().map(|name| quote_literal(name)).collect::<Vec<_>>().join(", ");
     let ours = if ours.is_empty() { "''".to_owned() } else { ours };
     // By the server's own book of what depends on what: views are above, defaults and the row's own type go without a word,
     // as do an index's or a policy's entries for single columns.
     let sql = format!(
-        "SELECT DISTINCT pg_catalog.pg_describe_object(d.classid, d.objid, 0), coalesce(k.contype = 'f' AND k.confrelid = c.oid, false)
+        "SELECT DISTINCT pg_catalog.pg_describe_object(d.classid, d.objid, 0), coalesce(k.contype = 'f' AND k.confrelid = c.oid, false),
+           coalesce(k.contype = 'f' AND k.confrelid = c.oid AND k.confdeltype NOT IN ('a', 'r'), false)
          FROM pg_catalog.pg_class c JOIN pg_catalog.pg_depend d
            ON d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid = c.oid
            OR d.refclassid = 'pg_catalog.pg_type'::regclass AND d.refobjid = c.reltype
@@ -58,10 +74,10 @@ pub(crate) async fn attached(
            AND (k.oid IS NULL OR k.contype <> 'n')
            AND (i.oid IS NULL OR i.relkind <> 't' AND i.relname NOT IN ({ours}))
          UNION ALL
-         SELECT pg_catalog.pg_describe_object('pg_catalog.pg_class'::regclass, inhparent, 0), false
+         SELECT pg_catalog.pg_describe_object('pg_catalog.pg_class'::regclass, inhparent, 0), false, false
          FROM pg_catalog.pg_inherits WHERE inhrelid = {oid}
          UNION ALL
-         SELECT what, false FROM pg_catalog.pg_class c CROSS JOIN LATERAL (VALUES
+         SELECT what, false, false FROM pg_catalog.pg_class c CROSS JOIN LATERAL (VALUES
            ('row-level security', c.relrowsecurity), ('a tablespace of its own', c.reltablespace <> 0),
            ('storage that is not logged', c.relpersistence = 'u'), ('settings of its own', c.reloptions IS NOT NULL),
            ('a replica identity of its own', c.relreplident <> 'd'),
@@ -74,7 +90,7 @@ pub(crate) async fn attached(
     );
     for row in lane.query(&sql).await? {
         let what = row.get(0).unwrap_or("something that was just dropped").to_owned();
-        all.push(Attached { what, is_foreign_key: row.flag(1)? });
+        all.push(Attached { what, is_foreign_key: row.flag(1)?, reaches_out: row.flag(2)? });
     }
     Ok(all)
 }

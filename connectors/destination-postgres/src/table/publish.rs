@@ -9,7 +9,10 @@ use crate::lane::Lane;
 use crate::names::TableName;
 
 use super::indexes::{our_names, rename_index};
-use super::{Attached, Found, Index, Kind, Layout, attached, code, evolve, find, grants, list, make_indexes};
+use super::{
+    Attached, Found, Index, Kind, Layout, attached, code, evolve, find, grants, list, make_indexes,
+    refuse_to_reach_out,
+};
 
 /// Puts the rows of `load` in the place of those of `table`. The tables have the indexes of `indexes`.
 pub(crate) async fn replace(
@@ -41,6 +44,7 @@ pub(crate) async fn replace(
         "Table {table} is filled anew in its place, because of {}.",
         if attached.is_empty() { "its owner".to_owned() } else { list(&names(&attached)) }
     );
+    refuse_to_reach_out(table, &attached)?;
     let evolution = evolve(table, &old, layout)?;
     evolution.apply(lane, table, &old).await?;
     let pointed_to = attached.iter().any(|a| a.is_foreign_key);

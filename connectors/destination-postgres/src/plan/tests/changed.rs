@@ -4,7 +4,7 @@ use connector_kit::{ErrorKind, SelectedStream};
 use serde_json::{Value, json};
 use testkit::services::{Postgres, Version};
 
-use super::{again, indexes, open, put, rows, stream, sync, tables, talk, talk_as, with_fields};
+use super::{again, indexes, open, put, rows, stream, sync, talk, talk_as, with_fields};
 
 const ADDED: &str = "_airbyte_raw_id varchar NOT NULL, _airbyte_extracted_at timestamptz NOT NULL,
     _airbyte_meta jsonb NOT NULL, _airbyte_generation_id bigint";
@@ -108,6 +108,9 @@ fn a_table_of_somebody_else_is_left_alone() {
             "lacks _airbyte_raw_id, _airbyte_extracted_at, _airbyte_meta and _airbyte_generation_id",
         ),
         ("CREATE VIEW t AS SELECT 1 AS id".to_owned(), "is a view"),
+        ("CREATE MATERIALIZED VIEW t AS SELECT 1 AS id".to_owned(), "is a materialized view"),
+        ("CREATE SEQUENCE t".to_owned(), "is a sequence"),
+        ("CREATE TYPE t AS (id int)".to_owned(), "is no table"),
         (
             "CREATE TABLE t (_airbyte_raw_id uuid, _airbyte_extracted_at timestamptz, _airbyte_meta jsonb, _airbyte_generation_id bigint)".to_owned(),
             "The column _airbyte_raw_id of the table",
@@ -122,8 +125,11 @@ fn a_table_of_somebody_else_is_left_alone() {
                 assert!(error.message().contains(names), "{error}");
             }
         });
-        assert_eq!(tables(&server), "t");
-        server.psql(&format!("DROP {} t", if made.contains("VIEW") { "VIEW" } else { "TABLE" }));
+        let kept = server.psql("SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relname <> 't'");
+        assert_eq!(kept, "0", "{made}");
+        // "CREATE VIEW t AS …" and so on.
+        let what = made.strip_prefix("CREATE ").unwrap().split_once(" t ").map_or("SEQUENCE", |(what, _)| what);
+        server.psql(&format!("DROP {what} t"));
     }
 }
 

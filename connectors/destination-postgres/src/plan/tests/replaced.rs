@@ -246,3 +246,32 @@ fn indexes_of_an_earlier_mode_do_not_keep_a_table_from_being_swapped() {
         assert_eq!(rows(&server), "2=new");
     });
 }
+
+#[test]
+fn rows_of_other_tables_are_not_deleted_along() {
+    let server = Postgres::start(Version::V15);
+    talk(&server, async |mut lane| {
+        sync(&mut lane, &overwrite(), &["1, 'old'"]).await;
+        server.psql(
+            "ALTER TABLE t ADD UNIQUE (id); CREATE TABLE other (t_id bigint REFERENCES t (id) ON DELETE CASCADE);
+             INSERT INTO other VALUES (1)",
+        );
+        let error = open(&mut lane, &overwrite()).await.unwrap_err();
+        assert!(error.message().contains("other_t_id_fkey"), "{error}");
+        assert_eq!((rows(&server).as_str(), server.psql("SELECT * FROM other").as_str()), ("1=old", "1"));
+        // Without the action, the server itself refuses; nothing is changed then either.
+        server.psql(
+            "ALTER TABLE other DROP CONSTRAINT other_t_id_fkey; ALTER TABLE other ADD FOREIGN KEY (t_id) REFERENCES t (id)",
+        );
+        let mut plan = open(&mut lane, &overwrite()).await.unwrap();
+        put(&mut lane, &plan, &["2, 'new'"]).await;
+        let error = plan.publish(&mut lane).await.unwrap_err();
+        assert_eq!(error.kind(), connector_kit::ErrorKind::Config);
+        assert!(
+            error.message().contains("other_t_id_fkey") && error.message().contains("\"other\""),
+            "{error}"
+        );
+        lane.rollback().await.unwrap();
+        assert_eq!((rows(&server).as_str(), server.psql("SELECT * FROM other").as_str()), ("1=old", "1"));
+    });
+}
