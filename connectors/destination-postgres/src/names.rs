@@ -258,11 +258,11 @@ pub(crate) fn raw_table(namespace: &str, name: &str) -> String {
 }
 
 fn ends(name: &str) -> String {
-    if name.len() <= 16 {
+    let count = name.chars().count();
+    if count <= 16 {
         return name.to_owned();
     }
-    let at = |i: usize| name.floor_char_boundary(i);
-    format!("{}{}", &name[..at(8)], &name[at(name.len() - 8)..])
+    name.chars().take(8).chain(name.chars().skip(count - 8)).collect()
 }
 
 fn hex(bytes: &[u8]) -> String {

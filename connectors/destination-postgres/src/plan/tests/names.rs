@@ -70,7 +70,7 @@ fn dp_15_no_name_gets_out_of_its_quotes() {
         let key = json!({"destination_sync_mode": mode, "primary_key": [[odd(first + 1)]], "cursor_field": [odd(first + 2)]});
         let mut stream = with_fields(Value::Object(fields), key);
         stream.descriptor.name = odd(first);
-        stream.descriptor.namespace = (s % 2 == 0).then(|| odd(s % 7));
+        stream.descriptor.namespace = s.is_multiple_of(2).then(|| odd(s % 7));
         stream
     };
     let streams: Vec<SelectedStream> = (0..NAMES / (FIELDS + 1)).map(stream).collect();
