@@ -1,7 +1,9 @@
 """Where the built connectors are, and nothing said to anybody outside this machine."""
 
 import os
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 # Before anything imports airbyte.
@@ -14,6 +16,7 @@ BIN = Path(os.environ.get("FERRYBYTE_BIN", ROOT / "target" / "debug"))
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
 import pytest  # noqa: E402
+from postgres_server import Server  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -40,3 +43,13 @@ def own_folders(tmp_path, monkeypatch):
     monkeypatch.setenv("AIRBYTE_PROJECT_DIR", str(tmp_path))
     monkeypatch.setenv("AIRBYTE_CACHE_ROOT", str(tmp_path))
     monkeypatch.setenv("AIRBYTE_LOGGING_ROOT", str(tmp_path / "logs"))
+
+
+@pytest.fixture
+def server():
+    # Below the tests' own folder others may not look.
+    folder = Path(tempfile.mkdtemp(prefix="postgres-"))
+    server = Server(folder)
+    yield server
+    server.stop()
+    shutil.rmtree(folder, ignore_errors=True)
