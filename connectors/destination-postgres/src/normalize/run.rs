@@ -27,14 +27,18 @@ pub(crate) struct Normalizer {
 }
 
 impl Normalizer {
-    /// Makes the schema and the table in which normalization is noted. Outside of a transaction.
+    /// Makes the schema and the table in which normalization is noted, and looks whether the stream's tables can be made.
+    /// Outside of a transaction.
     pub(crate) async fn prepare(&self, lane: &mut Lane) -> Result<()> {
         let place = TableName::new(&self.internal, marker::TABLE);
-        if find(lane, &place).await?.is_some() {
-            return Ok(());
+        if find(lane, &place).await?.is_none() {
+            make_schema(lane, &self.internal).await?;
+            create(lane, &place, &Marker::create(&self.internal)).await?;
         }
-        make_schema(lane, &self.internal).await?;
-        create(lane, &place, &Marker::create(&self.internal)).await
+        let noted = Marker::load(lane, &self.internal, &self.plan.schema, &self.plan.raw).await?;
+        let owned = noted.map(|marker| marker.tables).unwrap_or_default();
+        let there = self.there(lane, &owned).await?;
+        self.refuse_foreign(&self.plan.tables(), &owned, &there)
     }
 
     /// Brings the stream's tables up to what the raw table holds. `replaced`: the raw rows are not those of before, by

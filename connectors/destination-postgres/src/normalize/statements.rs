@@ -3,7 +3,8 @@
 //!
 //! A table whose rows others are made from is first put into a temporary table, its *stage*, whose columns
 //! have short names of ours, so that no field can clash with them: `d` the row's JSON, `a` the raw row's id,
-//! `t` when it was emitted, `p` the hash of the row around it, `h` its own, and `c0`, `c1`, … the fields.
+//! `t` when it was emitted, `p` the hash of the row around it, `o` its place in the array, `h`
+//! its own hash, and `c0`, `c1`, … the fields.
 
 use connector_kit::{Error, Result};
 use postgres_kit::{quote_identifier, quote_literal};
@@ -173,6 +174,8 @@ impl Plan {
         let mut hashed: Vec<String> = Vec::new();
         if node.parent_hash.is_some() {
             hashed.push("p".to_owned());
+            // Elements that are equal have rows of their own nested in them.
+            hashed.extend((self.form == NestedObjects::Columns).then(|| "o".to_owned()));
         }
         hashed.extend(node.hashed.iter().map(|part| match part {
             Hashed::Field(index) => field_column(*index),
@@ -197,7 +200,7 @@ impl Plan {
 
     /// The rows of a nested table, from those of the table around it.
     fn nested_rows(&self, child: &Child, around: &str, casting: Casting) -> String {
-        let head = "s.a, s.t, s.h AS p, e.d";
+        let head = "s.a, s.t, s.h AS p, e.d, e.o";
         let from = format!("{around} s CROSS JOIN LATERAL {}", elements(child, casting));
         self.staged(&child.node, head, &from, casting)
     }
@@ -320,18 +323,23 @@ fn count_misfits(node: &Node, rows: &str, queries: &mut Vec<Misfits>) {
     }
 }
 
-/// What is nested in the rows `s`, as `e(d)`.
+/// What is nested in the rows `s`, as `e(d, o)`.
 fn elements(child: &Child, casting: Casting) -> String {
     let nested = value_at("s.d", &child.path);
     match (child.many, casting) {
         // Fails for what is no array.
         (true, Casting::Strict) => {
-            format!("jsonb_array_elements({}) e(d)", super::expression::json_at("s.d", &child.path))
+            format!(
+                "jsonb_array_elements({}) WITH ORDINALITY e(d, o)",
+                super::expression::json_at("s.d", &child.path)
+            )
         }
         (true, Casting::Lenient) => {
-            format!("jsonb_array_elements(CASE jsonb_typeof({nested}) WHEN 'array' THEN {nested} END) e(d)")
+            format!(
+                "jsonb_array_elements(CASE jsonb_typeof({nested}) WHEN 'array' THEN {nested} END) WITH ORDINALITY e(d, o)"
+            )
         }
-        (false, _) => format!("(SELECT {nested} AS d WHERE jsonb_typeof({nested}) = 'object') e"),
+        (false, _) => format!("(SELECT {nested} AS d, 1 AS o WHERE jsonb_typeof({nested}) = 'object') e"),
     }
 }
 

@@ -133,6 +133,8 @@ fn tables_that_were_dropped_or_altered_are_made_anew_and_those_of_others_are_lef
     server.psql("CREATE TABLE things_tags (mine int); INSERT INTO things_tags VALUES (7)");
     let error = normalize(&server, &things).unwrap_err();
     assert!(error.message().contains("\"things_tags\"") && error.message().contains("rename"), "{error}");
+    let prepared = talk(&server, async |lane| things.prepare(lane).await);
+    assert!(prepared.is_err(), "it is refused before anything is loaded");
     assert_eq!(server.psql("SELECT mine FROM things_tags"), "7");
     assert_eq!(server.psql("SELECT to_regclass('things') IS NULL"), "t");
     server.psql("DROP TABLE things_tags");
