@@ -2,8 +2,12 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Longer than anything of a test takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// When to cut a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,11 +24,24 @@ struct Rule {
     cut: Cut,
     /// How many more times the text may pass.
     pass: usize,
+    /// The connection is held before it is cut.
+    hold: bool,
+}
+
+/// Where a connection that is held stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Gate {
+    #[default]
+    Open,
+    Held,
+    Released,
 }
 
 #[derive(Debug, Default)]
 struct Shared {
     rule: Mutex<Option<Rule>>,
+    gate: Mutex<Gate>,
+    moved: Condvar,
     cuts: AtomicUsize,
     ended: AtomicBool,
 }
@@ -34,8 +51,31 @@ impl Shared {
         self.rule.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn gate(&self) -> MutexGuard<'_, Gate> {
+        self.gate.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until the gate is such.
+    fn until(&self, wanted: Gate) -> bool {
+        let until = Instant::now() + PATIENCE;
+        let mut gate = self.gate();
+        while *gate != wanted {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            gate = self.moved.wait_timeout(gate, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        true
+    }
+
+    fn set(&self, state: Gate) {
+        *self.gate() = state;
+        self.moved.notify_all();
+    }
+
     /// Whether a chunk that a client sends meets the rule, which then is used up.
-    fn met(&self, chunk: &[u8]) -> Option<Cut> {
+    fn met(&self, chunk: &[u8]) -> Option<(Cut, bool)> {
         let mut rule = self.rule();
         let open = rule.as_mut()?;
         if !chunk.windows(open.text.len()).any(|w| w == open.text) {
@@ -45,7 +85,7 @@ impl Shared {
             open.pass -= 1;
             return None;
         }
-        rule.take().map(|rule| rule.cut)
+        rule.take().map(|rule| (rule.cut, rule.hold))
     }
 }
 
@@ -84,7 +124,26 @@ impl Proxy {
 
     /// Cuts, once, the connection whose client sends this text after it has passed `pass` times.
     pub fn cut(&self, text: &str, cut: Cut, pass: usize) {
-        *self.shared.rule() = Some(Rule { text: text.as_bytes().to_vec(), cut, pass });
+        *self.shared.rule() = Some(Rule { text: text.as_bytes().to_vec(), cut, pass, hold: false });
+    }
+
+    /// As [`cut`](Self::cut), but the connection stands still until [`release`](Self::release).
+    pub fn hold(&self, text: &str, cut: Cut, pass: usize) {
+        *self.shared.gate() = Gate::Open;
+        *self.shared.rule() = Some(Rule { text: text.as_bytes().to_vec(), cut, pass, hold: true });
+    }
+
+    /// Waits until a connection stands still.
+    ///
+    /// # Panics
+    /// When none does.
+    pub fn wait_held(&self) {
+        assert!(self.shared.until(Gate::Held), "no client has sent what to wait for");
+    }
+
+    /// Cuts the connection that stands still.
+    pub fn release(&self) {
+        self.shared.set(Gate::Released);
     }
 
     /// How many connections were cut.
@@ -102,6 +161,11 @@ impl Drop for Proxy {
     }
 }
 
+/// What becomes of what the server sends.
+const PASS: u8 = 0;
+const CUT: u8 = 1;
+const HOLD: u8 = 2;
+
 fn connect(client: TcpStream, server: TcpStream, shared: &Arc<Shared>) {
     let both = |a: &TcpStream, b: &TcpStream| Some((a.try_clone().ok()?, b.try_clone().ok()?));
     let (Some((from_client, to_server)), Some((to_client, from_server))) =
@@ -109,37 +173,55 @@ fn connect(client: TcpStream, server: TcpStream, shared: &Arc<Shared>) {
     else {
         return;
     };
-    let swallow = Arc::new(AtomicBool::new(false));
-    let (shared, their_swallow) = (Arc::clone(shared), Arc::clone(&swallow));
-    std::thread::spawn(move || forth(from_client, to_server, &shared, &their_swallow));
-    std::thread::spawn(move || back(from_server, to_client, &swallow));
+    let answers = Arc::new(AtomicU8::new(PASS));
+    let (shared, their_answers) = (Arc::clone(shared), Arc::clone(&answers));
+    let gate = Arc::clone(&shared);
+    std::thread::spawn(move || forth(from_client, to_server, &shared, &their_answers));
+    std::thread::spawn(move || back(from_server, to_client, &gate, &answers));
 }
 
-fn forth(mut client: TcpStream, mut server: TcpStream, shared: &Shared, swallow: &AtomicBool) {
+fn forth(mut client: TcpStream, mut server: TcpStream, shared: &Shared, answers: &AtomicU8) {
     let mut chunk = vec![0; 64 << 10];
     while let Ok(length @ 1..) = client.read(&mut chunk) {
-        let cut = shared.met(&chunk[..length]);
-        if cut.is_some() {
+        let met = shared.met(&chunk[..length]);
+        if met.is_some() {
             shared.cuts.fetch_add(1, Ordering::Relaxed);
         }
-        if cut == Some(Cut::Before) {
-            break;
+        if !matches!(met, Some((Cut::Before, _))) {
+            if let Some((_, hold)) = met {
+                answers.store(if hold { HOLD } else { CUT }, Ordering::SeqCst);
+            }
+            if server.write_all(&chunk[..length]).is_err() {
+                break;
+            }
         }
-        if cut == Some(Cut::After) {
-            swallow.store(true, Ordering::SeqCst);
-        }
-        if server.write_all(&chunk[..length]).is_err() {
-            break;
+        match met {
+            Some((cut, true)) => {
+                if cut == Cut::Before {
+                    shared.set(Gate::Held);
+                }
+                let _ = shared.until(Gate::Released);
+                break;
+            }
+            Some((Cut::Before, false)) => break,
+            // The other direction goes on once the server has answered.
+            Some((Cut::After, false)) | None => {}
         }
     }
     end(&client, &server);
 }
 
-fn back(mut server: TcpStream, mut client: TcpStream, swallow: &AtomicBool) {
+fn back(mut server: TcpStream, mut client: TcpStream, shared: &Shared, answers: &AtomicU8) {
     let mut chunk = vec![0; 64 << 10];
     while let Ok(length @ 1..) = server.read(&mut chunk) {
-        if swallow.load(Ordering::SeqCst) || client.write_all(&chunk[..length]).is_err() {
-            break;
+        match answers.load(Ordering::SeqCst) {
+            PASS if client.write_all(&chunk[..length]).is_ok() => {}
+            HOLD => {
+                if *shared.gate() == Gate::Open {
+                    shared.set(Gate::Held);
+                }
+            }
+            _ => break,
         }
     }
     end(&client, &server);

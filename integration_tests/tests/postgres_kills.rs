@@ -1,0 +1,291 @@
+//! `ferry`, `destination-postgres` or the server killed at every step of loading, merging, swapping, normalizing and
+//! committing; after another run the table holds what the source has, once.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use serde_json::{Value, json};
+use testkit::services::{Cut, Postgres, Proxy, Version};
+use testkit::{Connector, Exit, Folder, Invocation, Signal, binary};
+
+const ROWS: u64 = 400;
+const KEYS: u64 = 37;
+/// More than a destination keeps waiting, so that it commits at the first state and not only at the end.
+const PAD: u64 = 9 << 20;
+
+/// Who is killed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Victim {
+    Ferry,
+    Destination,
+    Server,
+}
+
+/// How the stream is read and written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    Append,
+    /// The whole stream, added.
+    AppendWhole,
+    Dedup,
+    Overwrite,
+    Normalized,
+}
+
+/// A server, a way to it that can be held, and syncs.
+struct Site {
+    server: Postgres,
+    proxy: Proxy,
+    source: Folder,
+}
+
+impl Site {
+    fn new() -> Self {
+        let server = Postgres::start(Version::V15);
+        let proxy = Proxy::to(server.port);
+        let source = Folder::new();
+        let path = source.write("source-counting", include_str!("counting_source.py"));
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        Self { server, proxy, source }
+    }
+
+    /// A sync file in a folder of its own, writing to a schema of its own.
+    fn sync_file(&self, schema: &str, mode: Mode) -> Folder {
+        let folder = Folder::new();
+        let (read, write) = match mode {
+            Mode::Append | Mode::Normalized => ("incremental", "append"),
+            Mode::AppendWhole => ("full_refresh", "append"),
+            Mode::Dedup => ("incremental", "append_dedup"),
+            Mode::Overwrite => ("full_refresh", "overwrite"),
+        };
+        let mut destination = json!({
+            "host": "127.0.0.1", "port": self.proxy.port, "database": "postgres", "schema": schema,
+            "username": Postgres::USER, "password": "${PGPASSWORD}", "ssl_mode": {"mode": "disable"},
+        });
+        if mode == Mode::Normalized {
+            destination["normalization"] = json!({"mode": "basic"});
+        }
+        let mut stream = json!({"name": "counted", "sync_mode": read, "destination_sync_mode": write});
+        if read == "incremental" {
+            stream["cursor_field"] = json!("id");
+        }
+        if mode == Mode::Dedup {
+            stream["primary_key"] = json!(["key"]);
+        }
+        folder.json(
+            "sync.json",
+            &json!({
+                "source": {"connector": Path::new(self.source.path()).join("source-counting"),
+                    "config": {"rows": ROWS, "step": ROWS / 4, "keys": KEYS, "pad": PAD}},
+                "destination": {"connector": binary("destination-postgres"), "config": destination},
+                "streams": [stream],
+            }),
+        );
+        folder
+    }
+
+    fn ferry(&self, folder: &Folder) -> Invocation {
+        let args = ["sync", "sync.json", "--attempts", "1", "--output", "json"];
+        Connector::new(binary("ferry"))
+            .command(args)
+            .in_folder(folder.path())
+            .env("PGPASSWORD", Postgres::PASSWORD)
+    }
+
+    fn synced(&self, folder: &Folder, what: &str) {
+        let output = self.ferry(folder).output();
+        assert!(output.exit == Exit::Code(0), "{what}: {output}");
+    }
+
+    /// `rows|ids|sum of ids|rows of a generation other than the most`, or nothing where there is no such table.
+    fn seen(&self, schema: &str) -> String {
+        if self.server.psql(&format!("SELECT to_regclass('{schema}.counted') IS NULL")) == "t" {
+            return String::new();
+        }
+        self.server
+            .psql(&format!("SELECT count(*) || '|' || count(DISTINCT id) || '|' || coalesce(sum(id), 0) FROM {schema}.counted"))
+    }
+
+    /// Kills at that point of a sync, looks, and syncs again.
+    fn try_out(&mut self, case: usize, mode: Mode, victim: Victim, (text, cut, pass): (&str, Cut, usize)) {
+        let what = format!("{mode:?}, {victim:?} killed {cut:?} {text:?} (after {pass})");
+        let schema = format!("s{case}");
+        let folder = self.sync_file(&schema, mode);
+        let whole = expected(mode, ROWS);
+        if mode == Mode::Overwrite {
+            self.server.psql(&format!("CREATE SCHEMA {schema}"));
+            // What an overwrite has to leave alone until it is complete.
+            let old = self.sync_file(&schema, mode);
+            self.synced(&old, &what);
+            self.server.psql(&format!("DELETE FROM {schema}.counted WHERE id >= 7"));
+        }
+        self.proxy.hold(text, cut, pass);
+        let running = self.ferry(&folder).start();
+        self.proxy.wait_held();
+        match victim {
+            Victim::Ferry => running.signal(Signal::KILL),
+            Victim::Destination => kill_destination(&folder),
+            Victim::Server => self.server.stop_immediate(),
+        }
+        if victim == Victim::Server {
+            self.server.start_again();
+        }
+        self.proxy.release();
+        let output = running.wait();
+        if victim == Victim::Destination {
+            assert!(output.exit == Exit::Code(1), "{what}: {output}");
+        }
+        if victim == Victim::Ferry {
+            wait_for_end(&folder);
+        }
+        // What readers see meanwhile.
+        let seen = self.seen(&schema);
+        let fine = match mode {
+            Mode::Append => (0..=4).any(|n| seen == expected(mode, n * ROWS / 4)),
+            Mode::Dedup => (0..=4).any(|n| seen == expected(mode, n * ROWS / 4)),
+            Mode::Overwrite => seen == "7|7|21" || seen == whole,
+            Mode::AppendWhole | Mode::Normalized => seen == expected(mode, 0) || seen == whole,
+        };
+        assert!(fine || seen.is_empty(), "{what}: readers see {seen}");
+        self.synced(&folder, &what);
+        let published = mode == Mode::AppendWhole && seen == whole;
+        // A job that appends a whole stream is meant to add it again; one that was killed has, or has not.
+        let whole =
+            if published { format!("{}|{ROWS}|{}", 2 * ROWS, (0..ROWS).sum::<u64>() * 2) } else { whole };
+        assert_eq!(self.seen(&schema), whole, "{what}");
+        let left = format!(
+            "SELECT string_agg(relname, ',' ORDER BY relname) FROM pg_class WHERE relkind = 'r' AND relnamespace = '{schema}'::regnamespace"
+        );
+        let tables = if mode == Mode::Normalized { "_airbyte_raw_counted,counted" } else { "counted" };
+        assert_eq!(self.server.psql(&left), tables, "{what}: nothing is left behind");
+        // Nothing is new, so nothing comes twice.
+        if case == 0 && matches!(mode, Mode::Append | Mode::Dedup | Mode::Normalized) {
+            self.synced(&folder, &what);
+            assert_eq!(self.seen(&schema), whole, "{what}, once more");
+        }
+    }
+
+    fn try_all(&mut self, mode: Mode, victims: &[Victim], points: &[(&str, &[usize])]) {
+        let mut case = 0;
+        for (text, passes) in points {
+            for pass in *passes {
+                for cut in [Cut::Before, Cut::After] {
+                    // One after the other, or every point would take a kill of each.
+                    let victim = victims[case % victims.len()];
+                    self.try_out(case, mode, victim, (text, cut, *pass));
+                    case += 1;
+                }
+            }
+        }
+    }
+}
+
+/// What a table holds of the first `rows`.
+fn expected(mode: Mode, rows: u64) -> String {
+    let ids: Vec<u64> = match mode {
+        Mode::Dedup => (0..rows).filter(|id| id + KEYS >= rows).collect(),
+        _ => (0..rows).collect(),
+    };
+    format!("{0}|{0}|{1}", ids.len(), ids.iter().sum::<u64>())
+}
+
+/// The destination that a sync of this folder runs.
+fn destination(folder: &Folder) -> Option<rustix::process::Pid> {
+    let mark = folder.path().to_string_lossy().into_owned();
+    std::fs::read_dir("/proc").unwrap().flatten().find_map(|entry| {
+        let line = std::fs::read(entry.path().join("cmdline")).ok()?;
+        let line = String::from_utf8_lossy(&line).into_owned();
+        let ours = line.contains(&mark) && line.contains("destination-postgres\0write");
+        let pid = entry.file_name().to_string_lossy().parse().ok()?;
+        if ours { rustix::process::Pid::from_raw(pid) } else { None }
+    })
+}
+
+fn kill_destination(folder: &Folder) {
+    let pid = destination(folder).expect("the destination runs");
+    rustix::process::kill_process(pid, Signal::KILL).unwrap();
+}
+
+/// Waits until the destination of a ferry that was killed has ended by itself.
+fn wait_for_end(folder: &Folder) {
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while destination(folder).is_some() {
+        assert!(std::time::Instant::now() < until, "the destination does not end without ferry");
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+}
+
+/// As the whole of a statement.
+const COMMIT: &str = "COMMIT\0";
+use Victim::{Destination, Ferry, Server};
+
+#[test]
+fn appended_rows_are_there_once_wherever_the_destination_is_killed() {
+    let points: &[(&str, &[usize])] = &[
+        ("COPY ", &[0, 1]),
+        ("SAVEPOINT ferrybyte_mark", &[0]),
+        ("AS c (connection", &[0, 1]),
+        (COMMIT, &[0, 1]),
+    ];
+    Site::new().try_all(Mode::Append, &[Destination], points);
+}
+
+#[test]
+fn appended_rows_are_there_once_wherever_ferry_is_killed() {
+    let points: &[(&str, &[usize])] = &[("COPY ", &[0]), (COMMIT, &[0, 1])];
+    Site::new().try_all(Mode::Append, &[Ferry], points);
+}
+
+#[test]
+fn appended_rows_are_there_once_wherever_the_server_crashes() {
+    let points: &[(&str, &[usize])] = &[("COPY ", &[0]), (COMMIT, &[0, 1])];
+    Site::new().try_all(Mode::Append, &[Server], points);
+}
+
+#[test]
+fn a_stream_added_whole_is_seen_whole_or_not_at_all() {
+    let points: &[(&str, &[usize])] = &[("COPY ", &[0]), ("DROP TABLE", &[0]), (COMMIT, &[0])];
+    Site::new().try_all(Mode::AppendWhole, &[Destination, Server, Ferry, Destination], points);
+}
+
+#[test]
+fn a_merge_is_whole_or_undone() {
+    let points: &[(&str, &[usize])] = &[
+        ("COPY ", &[0, 1]),
+        ("ANALYZE", &[0]),
+        ("INSERT INTO \"s", &[0]),
+        ("TRUNCATE", &[0]),
+        (COMMIT, &[0, 1]),
+    ];
+    Site::new().try_all(Mode::Dedup, &[Destination, Destination, Server, Ferry], points);
+}
+
+#[test]
+fn an_overwrite_shows_the_old_rows_or_the_new_ones() {
+    let points: &[(&str, &[usize])] =
+        &[("COPY ", &[0]), ("DROP TABLE", &[0]), ("RENAME TO", &[0]), ("CREATE INDEX", &[0]), (COMMIT, &[0])];
+    Site::new().try_all(Mode::Overwrite, &[Destination, Destination, Server, Ferry], points);
+}
+
+#[test]
+fn normalized_tables_are_those_of_the_raw_one() {
+    let points: &[(&str, &[usize])] = &[
+        ("COPY ", &[0]),
+        ("SAVEPOINT ferrybyte_normalize", &[0]),
+        ("RENAME TO", &[0]),
+        (COMMIT, &[0, 1, 2]),
+    ];
+    Site::new().try_all(Mode::Normalized, &[Destination, Destination, Server, Ferry], points);
+}
+
+#[test]
+fn the_counting_source_counts() {
+    let site = Site::new();
+    let folder = site.sync_file("plain", Mode::Append);
+    site.synced(&folder, "undisturbed");
+    let commits = "SELECT count(DISTINCT xmin::text) FROM plain.counted";
+    assert!(site.server.psql(commits).parse::<u64>().unwrap() >= 2, "large states force commits in between");
+    let config: Value =
+        serde_json::from_str(&std::fs::read_to_string(folder.path().join("sync.json")).unwrap()).unwrap();
+    assert_eq!(config["source"]["config"]["rows"], ROWS);
+}
