@@ -204,8 +204,8 @@ impl Lane {
     /// Begins the transaction, if none is open.
     pub(crate) async fn begin(&mut self) -> Result<()> {
         if !self.open {
-            // Said in full: the user's or the database's defaults may be others.
-            self.connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE").await?;
+            // The user may have another default, and a merge may have to wait for others.
+            self.connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED").await?;
             (self.open, self.marked) = (true, false);
         }
         Ok(())

@@ -7,4 +7,5 @@ mod modes;
 mod normalize;
 mod spec;
 mod tables;
+mod trouble;
 mod values;
