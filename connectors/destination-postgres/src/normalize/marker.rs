@@ -116,6 +116,22 @@ impl Marker {
         rows.first().map(Self::read).transpose()
     }
 
+    /// The tables in `schema` that were made from other raw tables.
+    pub(crate) async fn of_others(
+        lane: &mut Lane,
+        internal: &str,
+        schema: &str,
+        raw: &str,
+    ) -> Result<Vec<String>> {
+        let sql = format!(
+            "SELECT DISTINCT unnest(tables) FROM {} WHERE schema = {} AND raw <> {}",
+            table(internal, TABLE),
+            quote_literal(schema),
+            quote_literal(raw)
+        );
+        lane.query(&sql).await?.iter().map(|row| row.text(0).map(str::to_owned)).collect()
+    }
+
     fn read(row: &Row) -> Result<Self> {
         let tables = serde_json::from_str(row.text(6)?).map_err(|e| {
             Error::system("The list of normalized tables cannot be read; please report it.").with_source(e)

@@ -38,7 +38,8 @@ impl Normalizer {
         let noted = Marker::load(lane, &self.internal, &self.plan.schema, &self.plan.raw).await?;
         let owned = noted.map(|marker| marker.tables).unwrap_or_default();
         let there = self.there(lane, &owned).await?;
-        self.refuse_foreign(&self.plan.tables(), &owned, &there)
+        let others = self.of_others(lane).await?;
+        self.refuse_foreign(&self.plan.tables(), &owned, &others, &there)
     }
 
     /// Brings the stream's tables up to what the raw table holds. `replaced`: the raw rows are not those of before, by
@@ -65,7 +66,8 @@ impl Normalizer {
         }
         match decision {
             Decision::Rebuild => {
-                self.refuse_foreign(&made, &owned, &there)?;
+                let others = self.of_others(lane).await?;
+                self.refuse_foreign(&made, &owned, &others, &there)?;
                 let number = lane.query("SELECT txid_current()").await?;
                 let number = number.first().map_or(Ok(0), |row| row.int(0))?;
                 // Several streams may be normalized in one transaction.
@@ -78,7 +80,8 @@ impl Normalizer {
                     swap(lane, &building, &self.place(&made.name), &names, self.drop_cascade).await?;
                 }
                 for name in owned.iter().filter(|name| !made.iter().any(|made| made.name == **name)) {
-                    if there.contains_key(name) {
+                    // Another stream may have the name by now.
+                    if there.contains_key(name) && !others.contains(name) {
                         tracing::info!("{} is not made any more and is dropped.", table(&plan.schema, name));
                         self.drop_table(lane, name).await?;
                     }
@@ -133,9 +136,22 @@ impl Normalizer {
     }
 
     /// A table that we did not make is not ours to replace.
-    fn refuse_foreign(&self, made: &[Made], owned: &[String], there: &HashMap<String, Found>) -> Result<()> {
+    fn refuse_foreign(
+        &self,
+        made: &[Made],
+        owned: &[String],
+        others: &[String],
+        there: &HashMap<String, Found>,
+    ) -> Result<()> {
         for made in made.iter().filter(|made| !owned.contains(&made.name)) {
             let Some(there) = there.get(&made.name) else { continue };
+            if others.contains(&made.name) {
+                return Err(Error::config(format!(
+                    "{} was made from the raw table of another stream; drop it if that stream makes it no more, \
+                     or have one of the two written to another schema.",
+                    table(&self.plan.schema, &made.name)
+                )));
+            }
             let mut ours = made
                 .columns
                 .iter()
@@ -150,6 +166,10 @@ impl Normalizer {
             }
         }
         Ok(())
+    }
+
+    async fn of_others(&self, lane: &mut Lane) -> Result<Vec<String>> {
+        Marker::of_others(lane, &self.internal, &self.plan.schema, &self.plan.raw).await
     }
 
     async fn drop_table(&self, lane: &mut Lane, name: &str) -> Result<()> {

@@ -5,9 +5,9 @@ use testkit::services::Postgres;
 
 use super::{BOTH, columns, insert, normalize, normalizer, raw_table, stream, talk};
 use crate::config::NestedObjects;
-use crate::normalize::Normalizer;
 use crate::normalize::expression::Casting;
 use crate::normalize::statements::Scope;
+use crate::normalize::{Normalizer, Settings, plan};
 
 fn schema() -> Value {
     let tag = json!({"type": "object", "properties": {"t": {"type": "string"}}});
@@ -179,4 +179,36 @@ fn several_streams_are_normalized_in_one_transaction() {
         server.psql("SELECT (SELECT count(*) FROM things_tags), (SELECT count(*) FROM others_tags)"),
         "3|3"
     );
+}
+
+#[test]
+fn streams_that_want_one_table_do_not_take_it_from_each_other() {
+    for form in [NestedObjects::Columns, NestedObjects::Tables] {
+        let server = server_with_rows();
+        let things = things(form);
+        normalize(&server, &things).unwrap();
+        // Called as what is nested in the other stream.
+        raw_table(&server, "things_tags");
+        insert(&server, "things_tags", "x1", &row(7));
+        let tags = normalizer(&stream("things_tags", schema(), "append"), form).unwrap();
+        let error = normalize(&server, &tags).unwrap_err();
+        assert!(error.message().contains("another stream"), "{error}");
+        assert_eq!(server.psql(ALL), "1n1t1 2n2t2 3n3t3");
+        // Planned together they have names of their own; the first to be written must not lose its table to the other's tidying.
+        server.psql("DROP TABLE things_tags");
+        let both = [stream("things", schema(), "append"), stream("things_tags", schema(), "append")];
+        let settings = Settings {
+            form,
+            internal: "airbyte_internal".to_owned(),
+            keeps_deleted: false,
+            drop_cascade: false,
+        };
+        let plans = plan(&both, &["public".to_owned(), "public".to_owned()], &settings).unwrap();
+        for i in [1, 0, 1, 0] {
+            normalize(&server, &plans[i]).unwrap();
+        }
+        assert_eq!(server.psql("SELECT id, name FROM things_tags"), "7|n7");
+        let nested = &plans[0].plan.root.children[0].node.table;
+        assert_eq!(server.psql(&format!("SELECT string_agg(t, ',' ORDER BY t) FROM {nested}")), "t1,t2,t3");
+    }
 }
