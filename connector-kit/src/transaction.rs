@@ -184,7 +184,7 @@ impl<D: TransactionalDestination> Driver<'_, D> {
             }
             self.say_interleaved();
         }
-        self.flush_all(|_| true).await.map_or(Ok(()), Err)?;
+        self.flush_all(|_| false).await.map_or(Ok(()), Err)?;
         self.commit(&[]).await?;
         Ok(true)
     }
