@@ -62,7 +62,9 @@ pub(crate) fn evolve(table: &TableName, found: &Found, layout: &Layout) -> Resul
             Some(there) => {
                 if there.has_default {
                     // A default of the old type may have no cast to the new one.
-                    tracing::warn!("Table {table}: {name} gets another type, and loses the default that it had.");
+                    tracing::warn!(
+                        "Table {table}: {name} gets another type, and loses the default that it had."
+                    );
                     evolution.actions.push(format!("ALTER COLUMN {name} DROP DEFAULT"));
                 }
                 evolution.actions.push(format!(
