@@ -56,10 +56,16 @@ fn insert(server: &Postgres, stream: &str, id: &str, data: &Value) {
 
 /// Inserts a row emitted so many seconds after the year 2024 began.
 fn emit(server: &Postgres, stream: &str, id: &str, data: &Value, second: u32) {
+    server.psql(&emitted(stream, id, data, second));
+}
+
+/// The statement for it.
+fn emitted(stream: &str, id: &str, data: &Value, second: u32) -> String {
     let data = data.to_string().replace('\'', "''");
-    server.psql(&format!(
-        "INSERT INTO \"_airbyte_raw_{stream}\" VALUES ('{id}', '{data}', timestamptz '2024-01-01Z' + {second} * interval '1 s')"
-    ));
+    format!(
+        "INSERT INTO \"_airbyte_raw_{stream}\" (_airbyte_ab_id, _airbyte_data, _airbyte_emitted_at) \
+         VALUES ('{id}', '{data}', timestamptz '2024-01-01Z' + {second} * interval '1 s');"
+    )
 }
 
 fn endpoint(server: &Postgres) -> Endpoint {
