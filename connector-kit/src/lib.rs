@@ -21,6 +21,7 @@ mod error;
 mod intake;
 mod ledger;
 mod logging;
+mod oversize;
 mod read;
 mod retry;
 mod row;
