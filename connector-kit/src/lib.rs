@@ -47,7 +47,7 @@ pub use row::Row;
 pub use schema::{Column, FieldType};
 pub use secret::Secret;
 pub use spec::config_schema;
-pub use stream::{Generation, SelectedStream};
+pub use stream::{Generation, SelectedStream, Streams};
 pub use text::{write_date, write_time, write_timestamp};
 pub use traits::{
     ChangeSource, Connector, Destination, FlushPolicy, Outcome, Source, StreamOutput, StreamWriter,

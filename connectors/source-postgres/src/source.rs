@@ -1,10 +1,10 @@
 //! The connector: wiring only.
 
-use connector_kit::protocol::{Catalog, Stream, StreamDescriptor};
+use connector_kit::protocol::{Stream, StreamDescriptor};
 use connector_kit::tracing::info;
 use connector_kit::{
     ChangeEmitter, ChangeSource, ChangeStream, Connector, Context, Error, Result, SelectedStream, Source,
-    StreamEmitter,
+    StreamEmitter, Streams,
 };
 use postgres_kit::{Endpoint, Purpose};
 use tokio::sync::OnceCell;
@@ -96,7 +96,7 @@ impl Connector for SourcePostgres {
 impl Source for SourcePostgres {
     type Cursor = Named;
 
-    async fn discover(&self) -> Result<Catalog> {
+    async fn discover(&self) -> Result<Streams> {
         let mut connection = self.endpoint.connect(Purpose::Ordinary).await?;
         let _open = self.meter.opened();
         discover::discover(&mut connection, &self.config).await
