@@ -10,7 +10,7 @@ import sys
 import time
 
 BIN = pathlib.Path(__file__).resolve().parent.parent / "target" / "release"
-NAMES = ("source-faker", "source-file", "destination-local")
+NAMES = ("source-faker", "source-file", "source-postgres", "destination-local")
 
 
 def spec(path):

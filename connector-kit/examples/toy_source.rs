@@ -6,9 +6,9 @@
 //! puts each into a file of its own (`config.rs`, `discover.rs`, `read.rs`, `types.rs`);
 //! `cargo xtask new-connector` lays them out.
 
-use connector_kit::protocol::{Catalog, Stream, SyncMode};
+use connector_kit::protocol::{Stream, SyncMode};
 use connector_kit::schemars::JsonSchema;
-use connector_kit::{Connector, Context, Error, Result, SelectedStream, Source, StreamEmitter};
+use connector_kit::{Connector, Context, Error, Result, SelectedStream, Source, StreamEmitter, Streams};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -59,7 +59,7 @@ impl Connector for ToySource {
 impl Source for ToySource {
     type Cursor = Cursor;
 
-    async fn discover(&self) -> Result<Catalog> {
+    async fn discover(&self) -> Result<Streams> {
         let schema = json!({"type": "object", "properties": {
             "number": {"type": "integer"},
             "word": {"type": ["null", "string"]},
@@ -69,7 +69,7 @@ impl Source for ToySource {
         stream.source_defined_cursor = Some(true);
         stream.default_cursor_field = vec!["number".into()];
         stream.source_defined_primary_key = vec![vec!["number".into()]];
-        Ok(Catalog { streams: vec![stream], ..Catalog::default() })
+        Ok(Streams::new([stream]))
     }
 
     async fn read(

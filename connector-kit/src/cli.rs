@@ -111,7 +111,7 @@ pub fn transactional_destination_main<D: TransactionalDestination>() -> ExitCode
 /// What only sources, or only destinations, can do.
 trait Commands<C: Connector> {
     fn spec() -> Message;
-    fn discover(connector: &C) -> impl Future<Output = Result<Message>>;
+    fn discover(connector: &C) -> impl Future<Output = Result<Vec<u8>>>;
     fn transfer(
         connector: &C,
         command: &Command,
@@ -126,8 +126,8 @@ impl<S: Source> Commands<S> for SourceCommands {
     fn spec() -> Message {
         Message::Spec(specification::<S::Config>(S::NAME, None))
     }
-    async fn discover(source: &S) -> Result<Message> {
-        source.discover().await.map(Message::Catalog)
+    async fn discover(source: &S) -> Result<Vec<u8>> {
+        source.discover().await?.into_line()
     }
     async fn transfer(source: &S, command: &Command, out: &Emitter, stop: &Stop) -> Result<()> {
         match command {
@@ -148,7 +148,7 @@ impl<S: ChangeSource> Commands<S> for ChangeSourceCommands {
     fn spec() -> Message {
         <SourceCommands as Commands<S>>::spec()
     }
-    async fn discover(source: &S) -> Result<Message> {
+    async fn discover(source: &S) -> Result<Vec<u8>> {
         <SourceCommands as Commands<S>>::discover(source).await
     }
     async fn transfer(source: &S, command: &Command, out: &Emitter, stop: &Stop) -> Result<()> {
@@ -167,7 +167,7 @@ impl<D: Destination> Commands<D> for DestinationCommands {
     fn spec() -> Message {
         Message::Spec(specification::<D::Config>(D::NAME, Some(D::SYNC_MODES)))
     }
-    async fn discover(_: &D) -> Result<Message> {
+    async fn discover(_: &D) -> Result<Vec<u8>> {
         Err(Error::config(format!("{} is a destination: it has no streams to discover.", D::NAME)))
     }
     async fn transfer(destination: &D, command: &Command, out: &Emitter, stop: &Stop) -> Result<()> {
@@ -193,7 +193,7 @@ impl<D: TransactionalDestination> Commands<D> for TransactionalCommands {
         spec.extra.insert("ferrybyte".into(), serde_json::json!({"committed_states": true}));
         Message::Spec(spec)
     }
-    async fn discover(destination: &D) -> Result<Message> {
+    async fn discover(destination: &D) -> Result<Vec<u8>> {
         <DestinationCommands as Commands<D>>::discover(destination).await
     }
     async fn transfer(destination: &D, command: &Command, out: &Emitter, stop: &Stop) -> Result<()> {
@@ -357,7 +357,7 @@ async fn command<C: Connector, K: Commands<C>>(
                 Err(error) => Err(error),
             }
         }
-        Command::Discover(_) => out.message(&K::discover(&connect.await?).await?),
+        Command::Discover(_) => out.send(K::discover(&connect.await?).await?),
         Command::Read { .. } | Command::Write { .. } | Command::Committed { .. } => {
             K::transfer(&connect.await?, &cli.command, out, stop).await
         }

@@ -19,6 +19,8 @@ use crate::stream::SelectedStream;
 
 /// Chunks on their way to stdout; with the one being filled this bounds the memory.
 const QUEUED_CHUNKS: usize = 4;
+/// A chunk of more than this is one giant record.
+const LARGE: usize = 8 << 20;
 
 /// A due checkpoint becomes a state after this many bytes of records …
 pub(crate) const STATE_BYTES: u64 = 64 << 20;
@@ -83,7 +85,16 @@ impl Emitter {
     /// Sends whole lines. Blocks while the reader of the pipe is slow: that is the back-pressure.
     pub(crate) fn send(&self, lines: Vec<u8>) -> Result<()> {
         match &self.lines {
-            Lines::Stdout(stdout) => stdout.send(lines).map_err(|_| Error::stopped()),
+            Lines::Stdout(stdout) => {
+                let large = lines.len() > LARGE;
+                stdout.send(lines).map_err(|_| Error::stopped())?;
+                if large {
+                    // Once so many more were taken, it is written: two such lines are never held at once.
+                    (0..=QUEUED_CHUNKS)
+                        .try_for_each(|_| stdout.send(Vec::new()).map_err(|_| Error::stopped()))?;
+                }
+                Ok(())
+            }
             #[cfg(feature = "bench")]
             Lines::Memory(kept, give_back) => {
                 let mut lines = lines;

@@ -21,6 +21,7 @@ mod error;
 mod intake;
 mod ledger;
 mod logging;
+mod oversize;
 mod read;
 mod retry;
 mod row;
@@ -50,7 +51,7 @@ pub use schema::{Column, FieldType};
 pub use secret::Secret;
 pub use spec::config_schema;
 pub use stamp::{Changes, EXTRACTED_AT, GENERATION_ID, META, RAW_ID, Stamp};
-pub use stream::{Generation, SelectedStream};
+pub use stream::{Generation, SelectedStream, Streams};
 pub use text::{write_date, write_time, write_timestamp};
 pub use traits::{
     ChangeSource, Connector, Destination, FlushPolicy, Outcome, Source, StreamOutput, StreamWriter,

@@ -2,15 +2,19 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use protocol::{ChangeReason, RecordDigest, json};
+use protocol::{ChangeReason, MAX_LINE_BYTES, RecordDigest, json};
 
 use crate::emitter::Emitter;
 use crate::error::{Error, Result};
+use crate::oversize::shed;
 use crate::stream::SelectedStream;
 use crate::text;
 
 /// A chunk goes to stdout once it holds this much.
 pub(crate) const CHUNK_BYTES: usize = 256 << 10;
+
+/// `data` of more than this does not fit into a line: what stands around it needs some room too.
+const MAX_DATA_BYTES: usize = MAX_LINE_BYTES - (1 << 20);
 
 /// The chunk that rows are written into: one for a run whose streams share a position,
 /// else one for each stream in its turn.
@@ -102,6 +106,9 @@ impl StreamRows {
 
     #[inline]
     fn close(&mut self, chunk: &mut Chunk, data_start: usize) -> Result<()> {
+        if chunk.bytes.len() - data_start > MAX_DATA_BYTES {
+            self.shed(chunk, data_start)?;
+        }
         let data = &chunk.bytes[data_start..];
         self.digest.add(data);
         chunk.data_bytes += data.len() as u64;
@@ -115,6 +122,26 @@ impl StreamRows {
         chunk.flush()?;
         // Nothing of a stream without checkpoints is worth finishing.
         if !chunk.resumable && chunk.out.stop_requested() { Err(Error::stopped()) } else { Ok(()) }
+    }
+
+    /// The row goes on without its largest values rather than not at all.
+    #[cold]
+    fn shed(&mut self, chunk: &mut Chunk, data_start: usize) -> Result<()> {
+        let gone = shed(&mut chunk.bytes, data_start, MAX_DATA_BYTES).ok_or_else(|| {
+            Error::config(format!(
+                "A record is larger than {} MiB, which no line of the protocol may be, and has too many values to leave some out. Deselect fields of the stream.",
+                MAX_LINE_BYTES >> 20
+            ))
+        })?;
+        for name in &gone {
+            tracing::warn!(
+                "A value of field {name:?} was replaced by null: its record would be larger than {} MiB.",
+                MAX_LINE_BYTES >> 20
+            );
+        }
+        let columns = gone.iter().filter_map(|name| self.names.iter().position(|n| n == name));
+        self.changes.extend(columns.map(|column| (column, ChangeReason::SourceRecordSizeLimitation)));
+        Ok(())
     }
 
     #[cold]

@@ -1,7 +1,8 @@
 //! A stream as selected by the configured catalog, with what connectors need at hand.
 
-use protocol::{ConfiguredStream, DestinationSyncMode, StreamDescriptor, SyncMode};
+use protocol::{ConfiguredStream, DestinationSyncMode, Stream, StreamDescriptor, SyncMode};
 
+use crate::error::{Error, Result};
 use crate::schema::{Column, FieldType};
 
 /// The refresh generation of a stream's rows.
@@ -83,6 +84,69 @@ impl SelectedStream {
                     || self.destination_sync_mode == DestinationSyncMode::Overwrite
             }
             None => self.destination_sync_mode == DestinationSyncMode::Overwrite,
+        }
+    }
+}
+
+/// The streams that a source offers, made one at a time: thousands of schemas, each a tree, need
+/// not be there at once.
+pub struct Streams(Box<dyn Iterator<Item = Stream> + Send>);
+
+impl Streams {
+    /// Those that `streams` gives, in its order.
+    pub fn new<I>(streams: I) -> Self
+    where
+        I: IntoIterator<Item = Stream>,
+        I::IntoIter: Send + 'static,
+    {
+        Self(Box::new(streams.into_iter()))
+    }
+
+    /// As a CATALOG message, with its line break.
+    pub(crate) fn into_line(self) -> Result<Vec<u8>> {
+        let mut line = br#"{"type":"CATALOG","catalog":{"streams":["#.to_vec();
+        let before = line.len();
+        for stream in self {
+            if line.len() > before {
+                line.push(b',');
+            }
+            serde_json::to_writer(&mut line, &stream).map_err(|e| {
+                Error::system(format!("The stream {} cannot be written.", stream.descriptor())).with_source(e)
+            })?;
+        }
+        line.extend_from_slice(b"]}}\n");
+        Ok(line)
+    }
+}
+
+impl std::fmt::Debug for Streams {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Streams")
+    }
+}
+
+impl Iterator for Streams {
+    type Item = Stream;
+
+    fn next(&mut self) -> Option<Stream> {
+        self.0.next()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Streams;
+    use protocol::{Catalog, Message, Stream};
+
+    #[test]
+    fn streams_one_by_one_are_the_same_line_as_a_catalog() {
+        for names in [&[][..], &["a"], &["a", "b \"c\""]] {
+            let streams: Vec<Stream> = names
+                .iter()
+                .map(|n| Stream::new(n, serde_json::json!({"type": "object", "properties": {}})))
+                .collect();
+            let whole = Message::Catalog(Catalog { streams: streams.clone(), ..Catalog::default() });
+            assert_eq!(Streams::new(streams).into_line().unwrap(), whole.to_line());
         }
     }
 }

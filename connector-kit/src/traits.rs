@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::time::Duration;
 
-use protocol::{Catalog, DestinationSyncMode, Stream, StreamDescriptor};
+use protocol::{DestinationSyncMode, Stream, StreamDescriptor};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -15,7 +15,7 @@ use crate::emitter::StreamEmitter;
 use crate::error::{Error, Result};
 use crate::intake::RecordBatch;
 use crate::row::Row;
-use crate::stream::SelectedStream;
+use crate::stream::{SelectedStream, Streams};
 
 /// What sources and destinations have in common.
 pub trait Connector: Sized + Send + Sync + 'static {
@@ -61,7 +61,7 @@ pub trait Source: Connector {
     ///
     /// # Errors
     /// When the source cannot be listed.
-    fn discover(&self) -> impl Future<Output = Result<Catalog>> + Send;
+    fn discover(&self) -> impl Future<Output = Result<Streams>> + Send;
 
     /// These streams as they are offered now, in the same order, and for each that is not, why. Asked
     /// once before a read. A source that may have very many streams looks only for those of the
@@ -73,7 +73,7 @@ pub trait Source: Connector {
         &self,
         wanted: &[StreamDescriptor],
     ) -> impl Future<Output = Result<Vec<Result<Stream>>>> + Send {
-        async { Ok(look_up(&self.discover().await?, wanted)) }
+        async { Ok(look_up(&self.discover().await?.collect::<Vec<_>>(), wanted)) }
     }
 
     /// Reads one stream: rows through [`StreamEmitter::row`], and
@@ -166,11 +166,11 @@ impl<C: Serialize + Clone + Send> StreamOutput<C> for StreamEmitter<C> {
     }
 }
 
-fn look_up(catalog: &Catalog, wanted: &[StreamDescriptor]) -> Vec<Result<Stream>> {
-    let streams: HashMap<_, _> = catalog.streams.iter().map(|s| (s.descriptor(), s)).collect();
+fn look_up(offered: &[Stream], wanted: &[StreamDescriptor]) -> Vec<Result<Stream>> {
+    let streams: HashMap<_, _> = offered.iter().map(|s| (s.descriptor(), s)).collect();
     let look_up = |descriptor: &StreamDescriptor| {
         streams.get(descriptor).map(|s| (*s).clone()).ok_or_else(|| {
-            let names: Vec<_> = catalog.streams.iter().take(20).map(|s| s.descriptor().to_string()).collect();
+            let names: Vec<_> = offered.iter().take(20).map(|s| s.descriptor().to_string()).collect();
             Error::config(format!(
                 "Stream {descriptor} is in the catalog but not in the source, which has: {}.",
                 names.join(", ")

@@ -4,9 +4,9 @@ use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use connector_kit::protocol::{Catalog, Stream, SyncMode};
+use connector_kit::protocol::{Stream, SyncMode};
 use connector_kit::{
-    Connector, Context, Error, Result, SelectedStream, Source, StreamEmitter, write_timestamp,
+    Connector, Context, Error, Result, SelectedStream, Source, StreamEmitter, Streams, write_timestamp,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -109,11 +109,8 @@ impl Connector for SourceFaker {
 impl Source for SourceFaker {
     type Cursor = Cursor;
 
-    async fn discover(&self) -> Result<Catalog> {
-        Ok(Catalog {
-            streams: STREAMS.iter().map(|(name, kind)| stream(name, *kind)).collect(),
-            ..Catalog::default()
-        })
+    async fn discover(&self) -> Result<Streams> {
+        Ok(Streams::new(STREAMS.iter().map(|(name, kind)| stream(name, *kind))))
     }
 
     async fn read(

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use connector_kit::protocol::{Catalog, Stream};
-use connector_kit::{Error, FieldType, Result};
+use connector_kit::protocol::Stream;
+use connector_kit::{Error, FieldType, Result, Streams};
 use serde_json::{Map, Value};
 
 use crate::config::RaggedRows;
@@ -20,13 +20,13 @@ const SAMPLE_BYTES: usize = 4 << 20;
 /// More keys than this in a sample are values, not names.
 const MAX_KEYS: usize = 10_000;
 
-pub(crate) fn catalog(name: &str, properties: Map<String, Value>) -> Catalog {
+pub(crate) fn streams(name: &str, properties: Map<String, Value>) -> Streams {
     let schema = serde_json::json!({
         "$schema": "http://json-schema.org/draft-07/schema#",
         "type": "object",
         "properties": properties,
     });
-    Catalog { streams: vec![Stream::new(name, schema)], extra: Map::new() }
+    Streams::new([Stream::new(name, schema)])
 }
 
 /// What to say of a file that holds nothing to learn from.

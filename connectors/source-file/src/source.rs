@@ -1,8 +1,7 @@
 //! The connector: which format is read how. Everything below is synchronous; one file is
 //! read by one thread.
 
-use connector_kit::protocol::Catalog;
-use connector_kit::{Connector, Context, Result, SelectedStream, Source, StreamEmitter};
+use connector_kit::{Connector, Context, Result, SelectedStream, Source, StreamEmitter, Streams};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -121,8 +120,8 @@ impl Connector for SourceFile {
 impl Source for SourceFile {
     type Cursor = Whole;
 
-    async fn discover(&self) -> Result<Catalog> {
-        Ok(discover::catalog(&self.config.dataset_name, self.properties()?))
+    async fn discover(&self) -> Result<Streams> {
+        Ok(discover::streams(&self.config.dataset_name, self.properties()?))
     }
 
     async fn read(

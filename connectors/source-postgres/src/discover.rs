@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::iter;
 
-use connector_kit::protocol::{Catalog, Stream, StreamDescriptor, SyncMode};
-use connector_kit::{Result, tracing};
+use connector_kit::protocol::{Stream, StreamDescriptor, SyncMode};
+use connector_kit::{Result, Streams, tracing};
 use postgres_kit::Connection;
 use serde_json::{Map, Value, json};
 
@@ -36,16 +36,16 @@ impl Method {
 }
 
 /// Everything that the user may read.
-pub(crate) async fn discover(connection: &mut Connection, config: &Config) -> Result<Catalog> {
+pub(crate) async fn discover(connection: &mut Connection, config: &Config) -> Result<Streams> {
     let publication = config.cdc().map(|cdc| cdc.publication.as_str());
     // One moment for all queries: a table that is dropped meanwhile is there whole.
     connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
     let tables = tables::tables(connection, &config.schemas(), publication).await?;
     connection.execute("COMMIT").await?;
     let method = Method::of(config);
-    let offered = |table: &Table| !config.check_privileges || table.selectable;
-    let streams = tables.into_iter().filter(offered).map(|t| stream(t, method, config.check_privileges));
-    Ok(Catalog { streams: streams.collect(), ..Catalog::default() })
+    let check_privileges = config.check_privileges;
+    let offered = tables.into_iter().filter(move |table| !check_privileges || table.selectable);
+    Ok(Streams::new(offered.map(move |table| stream(table, method, check_privileges))))
 }
 
 /// The tables of these streams, and the streams as they are offered now; for each that is not, why.

@@ -1,10 +1,10 @@
 //! The connector: wiring only.
 
-use connector_kit::protocol::{Catalog, Stream, StreamDescriptor};
+use connector_kit::protocol::{Stream, StreamDescriptor};
 use connector_kit::tracing::info;
 use connector_kit::{
     ChangeEmitter, ChangeSource, ChangeStream, Connector, Context, Error, Result, SelectedStream, Source,
-    StreamEmitter,
+    StreamEmitter, Streams,
 };
 use postgres_kit::{Endpoint, Purpose};
 use tokio::sync::OnceCell;
@@ -15,6 +15,7 @@ use crate::config::{self, Config};
 use crate::discover;
 use crate::meter::Meter;
 use crate::read::{Method, Run, read_stream};
+use crate::slots;
 use crate::state::Named;
 use crate::tables::Table;
 
@@ -37,6 +38,22 @@ impl SourcePostgres {
             connections: self.config.max_db_connections.unwrap_or(1),
             method: if self.config.is_xmin() { Method::Xmin } else { Method::Standard },
         }
+    }
+
+    /// What the server keeps of its log for the slot, as a sentence; nothing without one.
+    async fn retained(&self) -> String {
+        let Some(cdc) = self.config.cdc() else { return String::new() };
+        let asked = async {
+            let mut connection = self.endpoint.connect(Purpose::Ordinary).await?;
+            let _open = self.meter.opened();
+            let _running = self.meter.query();
+            slots::slot(&mut connection, &cdc.replication_slot).await
+        };
+        // The run is over; that this cannot be asked is no fault of it.
+        let slot = asked.await.ok().flatten();
+        slot.and_then(|slot| slot.retained).map_or_else(String::new, |bytes| {
+            format!(" The slot {:?} makes the server keep {} MiB of log.", cdc.replication_slot, bytes >> 20)
+        })
     }
 
     /// The tables of the run's streams.
@@ -79,7 +96,7 @@ impl Connector for SourcePostgres {
 impl Source for SourcePostgres {
     type Cursor = Named;
 
-    async fn discover(&self) -> Result<Catalog> {
+    async fn discover(&self) -> Result<Streams> {
         let mut connection = self.endpoint.connect(Purpose::Ordinary).await?;
         let _open = self.meter.opened();
         discover::discover(&mut connection, &self.config).await
@@ -110,9 +127,10 @@ impl Source for SourcePostgres {
     }
 
     async fn finish(&self) {
+        let kept = self.retained().await;
         let (opened, most, busy) = self.meter.read();
         info!(
-            "DO NO HARM: queries ran for {:.1} s in all; {opened} connections were opened, at most {most} at a time.",
+            "DO NO HARM: queries ran for {:.1} s in all; {opened} connections were opened, at most {most} at a time.{kept}",
             busy.as_secs_f64()
         );
     }

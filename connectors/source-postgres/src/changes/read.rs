@@ -15,6 +15,7 @@ use super::relation::{After, Known, Stamp, moves, write_after, write_deleted};
 use super::reread::{Deferred, Values, key_of};
 use super::side::Side;
 use super::wal::{Entry, Subscription, Wal, next_entry, write_entry, write_keep_alive};
+use crate::meter::Meter;
 use crate::state::Named;
 
 /// Where the rows go.
@@ -27,6 +28,7 @@ const ASK_EVERY: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub(crate) struct Follow<'a> {
     pub(crate) endpoint: &'a Endpoint,
+    pub(crate) meter: &'a Meter,
     pub(crate) subscription: Subscription,
     /// Read to here: every transaction that ends before it.
     pub(crate) target: u64,
@@ -54,6 +56,9 @@ pub(crate) async fn follow(
         } else {
             began_at
         };
+        let _open = follow.meter.opened();
+        // The server decodes as long as it is read.
+        let _running = follow.meter.query();
         let mut wal = Wal::open(follow.endpoint, &follow.subscription, reader.position.lsn, confirmed)?;
         let outcome = reader.run(&mut wal, out).await;
         let error = match outcome {
@@ -135,7 +140,7 @@ impl<'a> Reader<'a> {
     fn new(follow: &'a Follow<'a>, tables: Vec<Followed>, position: Position) -> Self {
         Self {
             follow,
-            side: Side::new(follow.endpoint, follow.heartbeat),
+            side: Side::new(follow.endpoint, follow.meter, follow.heartbeat),
             tables,
             relations: HashMap::new(),
             absent_columns: false,

@@ -4,28 +4,31 @@ use connector_kit::{Result, tracing};
 use postgres_kit::{Connection, Endpoint, Purpose};
 use tokio::time::{Duration, Instant};
 
+use crate::meter::{Meter, Opened};
+
 /// How often the heartbeat query runs.
 const HEARTBEAT_EVERY: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 pub(crate) struct Side<'a> {
     endpoint: &'a Endpoint,
-    connection: Option<Connection>,
+    meter: &'a Meter,
+    connection: Option<(Connection, Opened<'a>)>,
     heartbeat: Option<&'a str>,
     next_heartbeat: Instant,
 }
 
 impl<'a> Side<'a> {
-    pub(crate) fn new(endpoint: &'a Endpoint, heartbeat: Option<&'a str>) -> Self {
-        Self { endpoint, connection: None, heartbeat, next_heartbeat: Instant::now() }
+    pub(crate) fn new(endpoint: &'a Endpoint, meter: &'a Meter, heartbeat: Option<&'a str>) -> Self {
+        Self { endpoint, meter, connection: None, heartbeat, next_heartbeat: Instant::now() }
     }
 
     pub(crate) async fn connection(&mut self) -> Result<&mut Connection> {
         let connection = match self.connection.take() {
             Some(connection) => connection,
-            None => self.endpoint.connect(Purpose::Ordinary).await?,
+            None => (self.endpoint.connect(Purpose::Ordinary).await?, self.meter.opened()),
         };
-        Ok(self.connection.insert(connection))
+        Ok(&mut self.connection.insert(connection).0)
     }
 
     /// After an error: the next user gets a new one.

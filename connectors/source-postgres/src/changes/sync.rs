@@ -31,6 +31,7 @@ pub(crate) async fn read_changes(
     out: &mut Out,
 ) -> Result<()> {
     let mut connection = snapshot::open(run.endpoint).await?;
+    let asking = run.meter.opened();
     let has_position = position.is_some();
     let start = start(&mut connection, cdc, &run.endpoint.database, position).await?;
     for stream in 0..streams.len() {
@@ -93,8 +94,10 @@ pub(crate) async fn read_changes(
     }
     let target = end_of_log(&mut connection).await?;
     drop(connection);
+    drop(asking);
     let plan = Follow {
         endpoint: run.endpoint,
+        meter: run.meter,
         subscription: Subscription {
             slot: cdc.replication_slot.clone(),
             publication: cdc.publication.clone(),

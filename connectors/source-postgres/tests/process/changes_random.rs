@@ -159,6 +159,7 @@ fn seed() -> u64 {
     given.unwrap_or_else(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |d| d.as_nanos() as u64))
 }
 
+#[expect(clippy::print_stderr, reason = "the seed is shown when the test fails")]
 fn survives(version: Version, time: Duration) {
     let seed = seed();
     eprintln!("FERRYBYTE_SEED={seed}");

@@ -482,3 +482,28 @@ fn pg_35_xmin_reads_right_after_the_transaction_counter_has_wrapped_around() {
     assert!(output.log().contains("xid wraparound"), "{output}");
     assert_eq!(output.records().count(), 21);
 }
+
+#[test]
+fn pg_18_a_value_of_200_mb_arrives_and_one_beyond_a_line_is_null_and_noted() {
+    let server = Postgres::start(Version::V15);
+    server.psql(
+        "CREATE TABLE giant (id int PRIMARY KEY, v text, j jsonb); \
+         ALTER TABLE giant ALTER v SET STORAGE EXTERNAL, ALTER j SET STORAGE EXTERNAL; \
+         INSERT INTO giant VALUES (1, repeat('x', 200 << 20), '1'), (2, 'small', '2'); \
+         INSERT INTO giant SELECT 3, 'beside', to_jsonb(repeat('y', (255 << 20) - 16))",
+    );
+    let replay = replay(&server.config_json("postgres"), "public.giant", "full_refresh", "append", None);
+    let output = replay.read().patience(Duration::from_secs(200)).output().succeeded();
+    let rows: Vec<_> = output.records().map(|r| (r.data.get(), r.meta.is_some())).collect();
+    let noted: Vec<_> = rows.iter().map(|(_, noted)| *noted).collect();
+    assert_eq!(noted, [false, false, true], "{}", output.log());
+    let whole: Value = serde_json::from_str(rows[0].0).unwrap();
+    assert_eq!(whole["v"].as_str().map(str::len), Some(200 << 20));
+    assert_eq!(rows[2].0, r#"{"id":3,"v":"beside","j":null}"#);
+    let meta = serde_json::to_string(&output.records().last().unwrap().meta).unwrap();
+    assert!(
+        meta.contains(r#""field":"j","change":"NULLED","reason":"SOURCE_RECORD_SIZE_LIMITATION""#),
+        "{meta}"
+    );
+    assert!(output.peak_kib < 1 << 20, "{} KiB", output.peak_kib);
+}

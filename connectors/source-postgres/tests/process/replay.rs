@@ -29,16 +29,6 @@ impl Replay {
         Self { files, catalog: json!({ "streams": streams }), states: Vec::new(), rows: Vec::new() }
     }
 
-    /// Another config for the runs to come.
-    pub(crate) fn reconfigure(&mut self, config: &Value) {
-        self.files.json("config.json", config);
-    }
-
-    /// Other streams for the runs to come.
-    pub(crate) fn select(&mut self, streams: &[Value]) {
-        self.catalog = json!({ "streams": streams });
-    }
-
     /// The next run, not yet started.
     pub(crate) fn read(&self) -> Invocation {
         let catalog = self.files.json("catalog.json", &self.catalog);

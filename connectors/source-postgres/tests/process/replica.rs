@@ -116,6 +116,12 @@ impl Replica {
         }
     }
 
+    /// Begins anew with an empty copy and no state.
+    pub(crate) fn forget(&mut self) {
+        self.tables.clear();
+        self.state = None;
+    }
+
     /// Syncs; the run must end well.
     pub(crate) fn sync(&mut self) -> Output {
         let output = self.read().output().succeeded();

@@ -99,7 +99,7 @@ async fn copy(connection: &mut Connection) -> Result<usize> {
 }
 
 #[test]
-fn a_conversation_that_is_cut_anywhere_is_an_error() {
+fn pg_33_a_conversation_that_is_cut_anywhere_is_an_error() {
     run(async {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let honest = [greeting(), done(), row()];
@@ -173,7 +173,7 @@ fn other_programs_and_broken_servers_are_told_apart_from_postgresql() {
 }
 
 #[test]
-fn a_lie_in_an_answer_ends_the_connection() {
+fn pg_33_a_lie_in_an_answer_ends_the_connection() {
     let row_cap = ((1_u32 << 30) + 65).to_be_bytes();
     let cap = ((16_u32 << 20) + 1).to_be_bytes();
     let lies: Vec<Vec<u8>> = vec![
@@ -333,7 +333,7 @@ const PATIENCE: Duration = Duration::from_millis(20);
 proptest! {
     #![proptest_config(Config::with_cases(300))]
     #[test]
-    fn no_words_make_the_client_panic_or_hang(first in words(), then in words(), last in words()) {
+    fn pg_33_no_words_make_the_client_panic_or_hang(first in words(), then in words(), last in words()) {
         run(async {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             // An honest end to all of them is possible; a rest that nobody asked for is not looked at.
