@@ -12,8 +12,9 @@ use connector_kit::{Stop, tracing};
 use reqwest::header::{self, HeaderMap, HeaderValue};
 use reqwest::{Client, Response, StatusCode, Url};
 
+use files_kit::error;
+
 use crate::addresses::{Allowed, Checked, Refused};
-use crate::error;
 
 /// Parts of the body on their way to the reader.
 const QUEUED_PARTS: usize = 8;

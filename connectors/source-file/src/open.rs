@@ -6,13 +6,10 @@ use std::path::{Path, PathBuf};
 
 use connector_kit::{Result, Stop};
 
-use crate::compression;
+use files_kit::{Blocks, Options, error};
+
 use crate::config::{Config, Provider};
-use crate::csv::Blocks;
-use crate::encoding;
-use crate::error;
 use crate::http;
-use crate::options::Options;
 
 /// What is known of the file before it is opened.
 #[derive(Clone, Debug)]
@@ -74,15 +71,8 @@ impl Location {
 
     /// The file's text as UTF-8, decompressed, in blocks.
     pub(crate) fn open_text(&self, options: &Options) -> Result<Blocks> {
-        let open = || {
-            let raw = self.open_raw()?;
-            let name = self.config.url.trim();
-            let plain =
-                compression::decompress(raw, name, options.compression, self.config.max_decompression_ratio)?;
-            encoding::to_utf8(plain, options.encoding)
-        };
-        let text = open().map_err(|e| error::reading(&self.shown, None, e))?;
-        Ok(Blocks::new(text, self.config.max_record_bytes()))
+        let open = || files_kit::open_text(self.open_raw()?, self.config.url.trim(), options);
+        open().map_err(|e| error::reading(&self.shown, None, e))
     }
 }
 

@@ -1,21 +1,28 @@
 //! Parquet files: which columns they have, and their rows a small batch at a time. Only
 //! selected columns are read. How a value is written is in [`crate::values`].
 
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::fmt;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use arrow_schema::{DataType, Field};
-use connector_kit::{Column, Error, FieldType, Result, SelectedStream, StreamEmitter};
+use connector_kit::protocol::json;
+use connector_kit::{Column, Error, FieldType, Result, SelectedStream};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 use parquet::basic::LogicalType;
+use parquet::errors::ParquetError;
+use parquet::file::metadata::ParquetMetaData;
+use parquet::file::reader::ChunkReader;
+use serde::Serialize;
 use serde_json::{Map, Value};
 
+use crate::error;
+use crate::form::Form;
 use crate::options::{ColumnRef, Options};
-use crate::read::Misfits;
-use crate::source::Whole;
+use crate::target::{Misfits, Target};
 use crate::values::{self, Values};
 
 /// Decoded rows held at once, about.
@@ -24,10 +31,36 @@ const MOST_BATCH_ROWS: i64 = 4096;
 /// A footer is decoded in memory; real ones are a few megabytes at most.
 const MAX_FOOTER_BYTES: u64 = 64 << 20;
 
+/// What a store that is slow to answer is told of the reading, and asked.
+pub trait Watch: Send + Sync {
+    /// Only these leaf columns will be read, row group after row group.
+    fn plan(&self, metadata: &ParquetMetaData, leaves: &ProjectionMask);
+    /// Why the last read failed, where it was not the content's fault.
+    fn fault(&self) -> Option<io::Error>;
+}
+
+/// A file on this machine can do without.
+#[derive(Debug)]
+pub struct Unwatched;
+
+impl Watch for Unwatched {
+    fn plan(&self, _: &ParquetMetaData, _: &ProjectionMask) {}
+    fn fault(&self) -> Option<io::Error> {
+        None
+    }
+}
+
 /// An open file whose footer was read.
-pub(crate) struct Parquet {
+pub struct Parquet<T: ChunkReader + 'static> {
     file: String,
-    builder: ParquetRecordBatchReaderBuilder<File>,
+    builder: ParquetRecordBatchReaderBuilder<T>,
+    watch: Arc<dyn Watch>,
+}
+
+impl<T: ChunkReader> fmt::Debug for Parquet<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Parquet").field("file", &self.file).finish_non_exhaustive()
+    }
 }
 
 /// A selected column that the file has.
@@ -38,19 +71,26 @@ struct Found {
     uuid: bool,
 }
 
-impl Parquet {
+impl<T: ChunkReader + 'static> Parquet<T> {
     /// `file` is the name for messages.
-    pub(crate) fn open(file: &str, mut input: File) -> Result<Self> {
-        check_frame(file, &mut input)?;
+    ///
+    /// # Errors
+    /// When it is not Parquet, is damaged, or cannot be read.
+    pub fn open(file: &str, input: T, watch: Arc<dyn Watch>) -> Result<Self> {
+        check_frame(file, &input, watch.as_ref())?;
         // The Arrow schema that some writers embed is another input to trust; Parquet's own types say enough.
         let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
-        let builder =
-            guarded(file, || ParquetRecordBatchReaderBuilder::try_new_with_options(input, options))?;
-        Ok(Self { file: file.to_owned(), builder })
+        let builder = guarded(file, watch.as_ref(), || {
+            ParquetRecordBatchReaderBuilder::try_new_with_options(input, options)
+        })?;
+        Ok(Self { file: file.to_owned(), builder, watch })
     }
 
     /// The properties of the stream's schema.
-    pub(crate) fn properties(&self, options: &Options) -> Result<Map<String, Value>> {
+    ///
+    /// # Errors
+    /// When a column is of a type that cannot be written, or one that `options` names is not there.
+    pub fn properties(&self, options: &Options) -> Result<Map<String, Value>> {
         let fields = self.builder.schema().fields();
         let mut properties = Map::new();
         for (at, field) in fields.iter().enumerate() {
@@ -63,14 +103,11 @@ impl Parquet {
             if !wanted {
                 continue;
             }
-            let natural = self.natural(field)?;
-            let asked = options
-                .types
-                .columns
-                .iter()
-                .find(|(n, _)| n == field.name())
-                .map(|(_, t)| *t)
-                .or(options.types.all);
+            let natural = self.natural(field, options)?;
+            let asked = options.types.of(field.name()).or_else(|| {
+                (options.decimals_as_text && values::is_decimal(field.data_type()))
+                    .then_some(FieldType::String)
+            });
             let mut schema = asked.unwrap_or(natural).json_schema();
             if field.data_type() == &DataType::Binary && asked.is_none() {
                 schema["contentEncoding"] = "base64".into();
@@ -91,68 +128,81 @@ impl Parquet {
         );
         if let Some(missing) = named.into_iter().find(|name| !properties.contains_key(*name)) {
             return Err(Error::config(format!(
-                "The file {} has no column {missing:?}, which reader_options names.",
-                self.file
+                "The file {} has no column {missing:?}, which {} names.",
+                self.file, options.keys.columns
             )));
         }
         Ok(properties)
     }
 
-    fn natural(&self, field: &Field) -> Result<FieldType> {
+    fn natural(&self, field: &Field, options: &Options) -> Result<FieldType> {
         values::field_type(field.data_type()).ok_or_else(|| {
             Error::config(format!(
-                "The file {}, column {:?}: its type {} is not supported; choose other columns with usecols in reader_options.",
+                "The file {}, column {:?}: its type {} is not supported; {}.",
                 self.file,
                 field.name(),
-                field.data_type()
+                field.data_type(),
+                options.keys.columns_out
             ))
         })
     }
 
     /// Sends the file's rows as the stream's.
-    pub(crate) fn read(
-        self,
-        options: &Options,
-        stream: &SelectedStream,
-        out: &mut StreamEmitter<Whole>,
-    ) -> Result<()> {
-        let columns = stream.columns.iter().map(|c| self.find(&c.name)).collect::<Result<Vec<_>>>()?;
-        let file = self.file;
+    ///
+    /// # Errors
+    /// For what cannot be read, and when the run was asked to stop.
+    pub fn send<C: Serialize + Clone>(self, options: &Options, target: &mut Target<'_, C>) -> Result<()> {
+        let stream = target.stream;
+        let find = |(i, c): (usize, &Column)| {
+            if target.constant(i).is_some() || target.whole == Some(i) {
+                return Ok(None);
+            }
+            self.find(&c.name, options)
+        };
+        let columns = stream.columns.iter().enumerate().map(find).collect::<Result<Vec<_>>>()?;
+        let fields = self.builder.schema().fields().clone();
         let mut roots: Vec<usize> = columns.iter().flatten().map(|c| c.root).collect();
+        if target.whole.is_some() {
+            fields.iter().try_for_each(|f| self.natural(f, options).map(|_| ()))?;
+            roots = (0..fields.len()).collect();
+        }
+        let (file, watch) = (self.file, self.watch);
         roots.sort_unstable();
         let metadata = self.builder.metadata();
         let widest = metadata.row_groups().iter().map(|g| g.total_byte_size() / g.num_rows().max(1)).max();
         let batch_rows = (BATCH_BYTES / widest.unwrap_or(1).max(1)).clamp(1, MOST_BATCH_ROWS);
         let mask = ProjectionMask::roots(self.builder.parquet_schema(), roots.iter().copied());
+        watch.plan(self.builder.metadata(), &mask);
         let mut builder =
             self.builder.with_projection(mask).with_batch_size(usize::try_from(batch_rows).unwrap_or(1));
         if let Some(rows) = options.rows {
             builder = builder.with_limit(usize::try_from(rows).unwrap_or(usize::MAX));
         }
-        let mut reader = guarded(&file, || builder.build())?;
+        let mut reader = guarded(&file, watch.as_ref(), || builder.build())?;
         let mut rows = Rows {
             columns,
+            names: roots.iter().map(|root| fields[*root].name().clone()).collect(),
             roots,
             stream,
-            misfits: Misfits::new(stream.columns.len()),
+            misfits: Misfits::new(&file, "row", options, stream.columns.len()),
             sent: 0,
             scratch: Vec::new(),
         };
-        while let Some(batch) = guarded(&file, || reader.next().transpose())? {
-            rows.send(&batch, out)?;
-            if out.stop_requested() {
+        while let Some(batch) = guarded(&file, watch.as_ref(), || reader.next().transpose())? {
+            rows.send(&batch, target)?;
+            if target.out.stop_requested() {
                 return Err(Error::stopped());
             }
         }
-        rows.misfits.report(stream, "row");
+        rows.misfits.report(stream);
         Ok(())
     }
 
-    fn find(&self, name: &str) -> Result<Option<Found>> {
+    fn find(&self, name: &str, options: &Options) -> Result<Option<Found>> {
         let Some((root, field)) = self.builder.schema().fields().find(name) else { return Ok(None) };
         let node = &self.builder.parquet_schema().root_schema().get_fields()[root];
         let uuid = matches!(node.get_basic_info().logical_type_ref(), Some(LogicalType::Uuid));
-        Ok(Some(Found { root, natural: self.natural(field)?, uuid }))
+        Ok(Some(Found { root, natural: self.natural(field, options)?, uuid }))
     }
 }
 
@@ -161,14 +211,21 @@ struct Rows<'s> {
     columns: Vec<Option<Found>>,
     /// The file's columns that a batch has, in its order.
     roots: Vec<usize>,
+    /// What those are called.
+    names: Vec<String>,
     stream: &'s SelectedStream,
-    misfits: Misfits,
+    misfits: Misfits<'s>,
     sent: u64,
     scratch: Vec<u8>,
 }
 
 impl Rows<'_> {
-    fn send(&mut self, batch: &RecordBatch, out: &mut StreamEmitter<Whole>) -> Result<()> {
+    fn send<C: Serialize + Clone>(&mut self, batch: &RecordBatch, target: &mut Target<'_, C>) -> Result<()> {
+        let (constants, whole) = (target.constants, target.whole);
+        let everything: Vec<Option<Values<'_>>> = match whole {
+            Some(_) => batch.columns().iter().map(|c| Values::of(c.as_ref(), false)).collect(),
+            None => Vec::new(),
+        };
         let cells: Vec<Option<(Values<'_>, Form)>> = self
             .columns
             .iter()
@@ -182,10 +239,16 @@ impl Rows<'_> {
             .collect();
         for i in 0..batch.num_rows() {
             self.sent += 1;
-            let mut row = out.row();
+            let mut row = target.out.row();
             for (column, cell) in cells.iter().enumerate() {
                 let Some((values, form)) = cell else {
-                    row.null(column);
+                    if let Some((_, json)) = constants.iter().find(|(at, _)| *at == column) {
+                        row.json(column, json);
+                    } else if whole == Some(column) {
+                        row.value(column, |out| object(&self.names, &everything, i, out));
+                    } else {
+                        row.null(column);
+                    }
                     continue;
                 };
                 if values.is_null(i) {
@@ -197,66 +260,49 @@ impl Rows<'_> {
                     continue;
                 }
                 self.scratch.clear();
-                let fits = *form != Form::Misfit && values.write(i, &mut self.scratch);
-                match (fits, form) {
-                    (true, Form::AsText) if self.scratch.first() != Some(&b'"') => {
-                        row.string(column, std::str::from_utf8(&self.scratch).unwrap_or_default());
-                    }
-                    (true, _) => row.json(column, &self.scratch),
-                    (false, _) => self.misfits.reject(&mut row, column, || self.sent),
+                let said = *form != Form::Misfit && values.write(i, &mut self.scratch);
+                if !form.write(&mut row, column, said.then_some(&self.scratch[..])) {
+                    self.misfits.reject(&mut row, column, || self.sent);
                 }
             }
-            row.end()?;
+            self.misfits.end(row)?;
         }
         Ok(())
     }
 }
 
-/// How a column's values become what the catalog asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Form {
-    AsIs,
-    /// Their JSON text, as a string.
-    AsText,
-    /// The catalog wants what they can never be.
-    Misfit,
-}
-
-impl Form {
-    fn of(natural: FieldType, column: &Column) -> Self {
-        let wanted = column.field_type;
-        let any = wanted == FieldType::Union || column.schema.get("type").is_none();
-        if any || wanted == natural || (wanted == FieldType::Number && natural == FieldType::Integer) {
-            Self::AsIs
-        } else if wanted == FieldType::String {
-            Self::AsText
-        } else {
-            Self::Misfit
+/// Row `i` as an object.
+fn object(names: &[String], columns: &[Option<Values<'_>>], i: usize, out: &mut Vec<u8>) {
+    out.push(b'{');
+    for (n, (name, values)) in names.iter().zip(columns).enumerate() {
+        if n > 0 {
+            out.push(b',');
+        }
+        json::write_str(out, name);
+        out.push(b':');
+        match values {
+            Some(values) => values.nested(i, out),
+            None => out.extend_from_slice(b"null"),
         }
     }
+    out.push(b'}');
 }
 
 /// Looks at what the footer claims before a parser believes it.
-fn check_frame(file: &str, input: &mut File) -> Result<()> {
+fn check_frame<T: ChunkReader>(file: &str, input: &T, watch: &dyn Watch) -> Result<()> {
     let bad = |what: &str| Err(Error::config(format!("The file {file} {what}.")));
-    let mut ends = || {
-        let length = input.seek(SeekFrom::End(0))?;
-        if length < 12 {
-            return Ok::<_, std::io::Error>(None);
-        }
-        let (mut head, mut tail) = ([0; 4], [0; 8]);
-        input.seek(SeekFrom::Start(0))?;
-        input.read_exact(&mut head)?;
-        input.seek(SeekFrom::End(-8))?;
-        input.read_exact(&mut tail)?;
-        Ok(Some((length, head, tail)))
-    };
-    let Some((length, head, tail)) = ends().map_err(|e| crate::error::reading(file, None, e))? else {
+    let length = input.len();
+    if length < 12 {
         return bad("is too short to be Parquet; it may be empty or cut short");
+    }
+    let mut ends = || Ok::<_, ParquetError>((input.get_bytes(length - 8, 8)?, input.get_bytes(0, 4)?));
+    let (tail, head) = guarded(file, watch, &mut ends)?;
+    let (Some(tail), Some(head)) = (tail.first_chunk::<8>(), head.first_chunk::<4>()) else {
+        return bad("ends sooner than it should; it changed or was cut short");
     };
-    let [f0, f1, f2, f3, magic @ ..] = tail;
+    let [f0, f1, f2, f3, magic @ ..] = *tail;
     let footer = u64::from(u32::from_le_bytes([f0, f1, f2, f3]));
-    match (&head, &magic) {
+    match (head, &magic) {
         (b"PARE", _) | (_, b"PARE") => {
             bad("is encrypted Parquet, which is not supported; write it again in the clear")
         }
@@ -265,18 +311,28 @@ fn check_frame(file: &str, input: &mut File) -> Result<()> {
         }
         (b"PAR1", b"PAR1") => Ok(()),
         (b"PAR1", _) => bad("begins as Parquet but does not end so: it was cut short; write it again"),
-        _ => bad("is not Parquet; check format"),
+        _ => bad("is not Parquet; check its format"),
     }
 }
 
 /// Runs a step of the Parquet reader, which may panic on files that lie.
-fn guarded<T, E: std::fmt::Display>(file: &str, step: impl FnOnce() -> Result<T, E>) -> Result<T> {
+fn guarded<T, E: fmt::Display>(
+    file: &str,
+    watch: &dyn Watch,
+    step: impl FnOnce() -> Result<T, E>,
+) -> Result<T> {
     let damaged = || {
         Error::config(format!(
             "The file {file} cannot be read as Parquet; it is damaged or uses what is not supported. Write it again."
         ))
     };
-    match catch_unwind(AssertUnwindSafe(step)) {
+    let result = catch_unwind(AssertUnwindSafe(step));
+    if !matches!(result, Ok(Ok(_)))
+        && let Some(fault) = watch.fault()
+    {
+        return Err(error::reading(file, None, fault));
+    }
+    match result {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(e)) => Err(damaged().with_source(e.to_string())),
         Err(_) => Err(damaged().with_source("the reader gave up on its content")),

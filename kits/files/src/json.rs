@@ -4,23 +4,22 @@
 use std::collections::HashMap;
 
 use connector_kit::protocol::json::{self, JsonError, Token};
-use connector_kit::{Error, FieldType, Result, Row, SelectedStream, StreamEmitter, tracing};
+use connector_kit::{Error, FieldType, Result, Row, tracing};
+use serde::Serialize;
 
 use crate::csv::{Blocks, line_ends};
 use crate::error;
 use crate::infer;
 use crate::options::Options;
-use crate::read::Misfits;
-use crate::source::Whole;
 use crate::table::block_fault;
+use crate::target::{Misfits, STOP_EVERY, Target};
 
-const STOP_EVERY: u64 = 1024;
 /// Names of unknown keys that are remembered for the log.
 const UNKNOWN_KEYS: usize = 20;
 
 /// How the objects stand in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Shape {
+pub enum Shape {
     /// One a line.
     Lines,
     /// In one array, or one alone.
@@ -28,9 +27,10 @@ pub(crate) enum Shape {
 }
 
 /// One object and where it stands.
-pub(crate) struct Object<'a> {
+#[derive(Debug)]
+pub struct Object<'a> {
     /// From its brace to its brace, perhaps with space behind it.
-    pub(crate) text: &'a [u8],
+    pub text: &'a [u8],
     file: &'a str,
     block: &'a [u8],
     at: usize,
@@ -38,7 +38,7 @@ pub(crate) struct Object<'a> {
 }
 
 impl Object<'_> {
-    pub(crate) fn line(&self) -> u64 {
+    pub fn line(&self) -> u64 {
         self.block_line + line_ends(&self.block[..self.at])
     }
 
@@ -54,7 +54,7 @@ impl Object<'_> {
 
     /// Calls `f` with each member's name (`None`: it has escapes, see the raw name), raw name and value.
     #[inline]
-    pub(crate) fn members<'t>(&'t self, mut f: impl FnMut(json::Member<'t>)) -> Result<()> {
+    pub fn members<'t>(&'t self, mut f: impl FnMut(json::Member<'t>)) -> Result<()> {
         let mut walk = json::members(self.text, 0);
         for member in walk.by_ref() {
             f(member.map_err(|e| self.fault(e))?);
@@ -68,10 +68,11 @@ impl Object<'_> {
 }
 
 /// Calls `f` with each object until it returns `false` or the file ends. Returns how many there were.
-pub(crate) fn each(
+pub fn each(
     file: &str,
     blocks: &mut Blocks,
     shape: Shape,
+    options: &Options,
     mut f: impl FnMut(&Object<'_>) -> Result<bool>,
 ) -> Result<u64> {
     let mut place = if shape == Shape::Lines { Place::Lines } else { Place::Start };
@@ -81,7 +82,7 @@ pub(crate) fn each(
         let (block, ended) = match blocks.next() {
             Ok(Some((block, ended))) => (block.as_bytes(), ended),
             Ok(None) => break,
-            Err(e) => return Err(block_fault(file, block_line, e)),
+            Err(e) => return Err(block_fault(file, block_line, e, options.keys)),
         };
         let mut pos = 0;
         loop {
@@ -192,7 +193,7 @@ impl Place {
 
 /// What values of one key may be.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Kinds(u8);
+pub struct Kinds(u8);
 
 const BOOLEAN: u8 = 1;
 const INTEGER: u8 = 2;
@@ -202,7 +203,7 @@ const OBJECT: u8 = 16;
 const ARRAY: u8 = 32;
 
 impl Kinds {
-    pub(crate) fn see(&mut self, value: Token<'_>) {
+    pub fn see(&mut self, value: Token<'_>) {
         self.0 |= match value {
             Token::Null => 0,
             Token::Bool(_) => BOOLEAN,
@@ -215,7 +216,7 @@ impl Kinds {
     }
 
     /// The schema that holds all values seen; text when all were null.
-    pub(crate) fn schema(self) -> serde_json::Value {
+    pub fn schema(self) -> serde_json::Value {
         let kinds = if self.0 & NUMBER != 0 { self.0 & !INTEGER } else { self.0 };
         match kinds {
             0 | STRING => FieldType::String.json_schema(),
@@ -241,42 +242,44 @@ impl Kinds {
     }
 }
 
-struct Column {
+struct Column<'a> {
     name: String,
     field_type: FieldType,
     /// Values of other kinds become their JSON text.
     as_text: bool,
+    /// The same in every row.
+    constant: Option<&'a [u8]>,
 }
 
 /// Sends the file's objects as the stream's rows.
-pub(crate) fn read(
+///
+/// # Errors
+/// For what cannot be read, with its line; and when the run was asked to stop.
+pub fn send<C: Serialize + Clone>(
     file: &str,
     blocks: &mut Blocks,
     shape: Shape,
     options: &Options,
-    stream: &SelectedStream,
-    out: &mut StreamEmitter<Whole>,
+    target: &mut Target<'_, C>,
 ) -> Result<()> {
-    let wants_text = |name: &str| {
-        let asked =
-            options.types.columns.iter().find(|(n, _)| n == name).map(|(_, t)| *t).or(options.types.all);
-        asked == Some(FieldType::String)
-    };
-    let columns: Vec<Column> = stream
+    let columns: Vec<Column<'_>> = target
+        .stream
         .columns
         .iter()
-        .map(|c| {
+        .enumerate()
+        .map(|(i, c)| {
             // A schema without a type allows anything; the kit calls it an object.
             let any = c.schema.get("type").is_none();
             Column {
                 name: c.name.clone(),
                 field_type: if any { FieldType::Union } else { c.field_type },
-                as_text: wants_text(&c.name),
+                as_text: options.types.of(&c.name) == Some(FieldType::String),
+                constant: target.constants.iter().find(|(at, _)| *at == i).map(|(_, json)| json.as_slice()),
             }
         })
         .collect();
     let index: HashMap<&str, usize> = columns.iter().enumerate().map(|(i, c)| (c.name.as_str(), i)).collect();
-    let mut misfits = Misfits::new(columns.len());
+    let mut misfits = Misfits::new(file, "line", options, columns.len());
     let mut unknown = Unknown::default();
     let mut repeated = 0_u64;
     let mut left = options.rows.unwrap_or(u64::MAX);
@@ -286,7 +289,7 @@ pub(crate) fn read(
     let mut scratch = Vec::new();
     let mut slots: Vec<(u64, usize, usize)> = vec![(0, 0, 0); columns.len()];
     let mut record = 0;
-    each(file, blocks, shape, |object| {
+    each(file, blocks, shape, options, |object| {
         record += 1;
         let mut expected = 0;
         object.members(|member| {
@@ -301,25 +304,37 @@ pub(crate) fn read(
                     slots[i] = (record, member.value_start, member.value_end);
                     expected = i + 1;
                 }
+                None if target.whole.is_some() => {}
                 None => unknown.note(&member.name),
             }
         })?;
-        let mut row = out.row();
+        let mut row = target.out.row();
         for (i, (column, (seen, start, end))) in columns.iter().zip(&slots).enumerate() {
-            if *seen != record {
+            if let Some(json) = column.constant {
+                row.json(i, json);
+            } else if target.whole == Some(i) {
+                let text = object.text.trim_ascii_end();
+                if memchr::memchr2(b'\n', b'\r', text).is_some() {
+                    scratch.clear();
+                    compact(text, &mut scratch);
+                    row.json(i, &scratch);
+                } else {
+                    row.json(i, text);
+                }
+            } else if *seen != record {
                 row.null(i);
             } else if !write(&mut row, i, column, &object.text[*start..*end], &mut scratch) {
                 misfits.reject(&mut row, i, || object.line());
             }
         }
-        row.end()?;
+        misfits.end(row)?;
         left -= 1;
-        if left.is_multiple_of(STOP_EVERY) && out.stop_requested() {
+        if left.is_multiple_of(STOP_EVERY) && target.out.stop_requested() {
             return Err(Error::stopped());
         }
         Ok(left > 0)
     })?;
-    misfits.report(stream, "line");
+    misfits.report(target.stream);
     unknown.report();
     if repeated > 0 {
         tracing::warn!(
@@ -330,7 +345,7 @@ pub(crate) fn read(
 }
 
 #[inline]
-fn write(row: &mut Row<'_>, i: usize, column: &Column, value: &[u8], scratch: &mut Vec<u8>) -> bool {
+fn write(row: &mut Row<'_>, i: usize, column: &Column<'_>, value: &[u8], scratch: &mut Vec<u8>) -> bool {
     use FieldType as F;
     let string = matches!(
         column.field_type,

@@ -1,12 +1,14 @@
-//! gzip and zstd, recognised by their first bytes; and the guard against bombs.
+//! gzip, zstd and bzip2, recognised by their first bytes; and the guard against bombs.
 
 use std::cell::Cell;
 use std::io::{self, BufRead, BufReader, Read};
 use std::rc::Rc;
 
+use bzip2::bufread::MultiBzDecoder;
 use flate2::bufread::MultiGzDecoder;
 
 use crate::error;
+use crate::options::Options;
 
 const BLOCK_BYTES: usize = 128 << 10;
 /// Decompressed bytes that no ratio applies to: small files may repeat themselves as they like.
@@ -14,29 +16,45 @@ const RATIO_FREE_BYTES: u64 = 16 << 20;
 /// The largest zstd window followed, as a power of two. It is memory: 32 MiB.
 const ZSTD_WINDOW_LOG: u32 = 25;
 
-/// What `reader_options.compression` may say.
+/// How a file is compressed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Compression {
+pub enum Compression {
     /// By the first bytes.
     #[default]
     Infer,
+    /// Not at all.
     None,
+    /// Any number of members.
     Gzip,
+    /// Any number of frames.
     Zstd,
+    /// Any number of streams.
+    Bzip2,
 }
 
-/// `name` is the path or address, whose ending is only used for messages.
-pub(crate) fn decompress<R: Read + 'static>(
-    input: R,
-    name: &str,
-    wanted: Compression,
-    max_ratio: u32,
-) -> io::Result<Box<dyn Read>> {
+impl Compression {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Gzip => "gzip",
+            Self::Zstd => "zstd",
+            Self::Bzip2 => "bzip2",
+            Self::Infer | Self::None => "nothing",
+        }
+    }
+}
+
+/// The content of `input`, decompressed. `name` is the path or address, whose ending is only used for messages.
+///
+/// # Errors
+/// When the first bytes are not what `options` says, or cannot be had.
+pub fn decompress<R: Read + 'static>(input: R, name: &str, options: &Options) -> io::Result<Box<dyn Read>> {
+    let (wanted, keys) = (options.compression, options.keys);
     let read = Rc::new(Cell::new(0));
     let mut input = BufReader::with_capacity(BLOCK_BYTES, Counted { input, read: Rc::clone(&read) });
     let head = peek(&mut input)?;
     let found = match head {
         [0x1F, 0x8B, ..] => Compression::Gzip,
+        [b'B', b'Z', b'h', b'1'..=b'9', ..] => Compression::Bzip2,
         [0x28, 0xB5, 0x2F, 0xFD, ..] => Compression::Zstd,
         // A skippable frame, as parallel zstd writers put first.
         [n, 0x2A, 0x4D, 0x18, ..] if n & 0xF0 == 0x50 => Compression::Zstd,
@@ -44,7 +62,6 @@ pub(crate) fn decompress<R: Read + 'static>(
     };
     let foreign = match head {
         [b'P', b'K', 3, 4, ..] => Some("zip"),
-        [b'B', b'Z', b'h', b'1'..=b'9', ..] => Some("bzip2"),
         [0xFD, b'7', b'z', b'X', ..] => Some("xz"),
         [b'7', b'z', 0xBC, 0xAF, ..] => Some("7z"),
         _ => None,
@@ -55,10 +72,10 @@ pub(crate) fn decompress<R: Read + 'static>(
         (Compression::Infer, found) => {
             if let Some(kind) = foreign {
                 return Err(error::bad_content(format!(
-                    "it is compressed as {kind}, which is not supported; compress it with gzip or zstd"
+                    "it is compressed as {kind}, which is not supported; compress it with gzip, zstd or bzip2"
                 )));
             }
-            let ending = [".gz", ".zst", ".zstd"].iter().find(|e| ends_with(name, e));
+            let ending = [".gz", ".zst", ".zstd", ".bz2"].iter().find(|e| ends_with(name, e));
             if let (Compression::None, Some(ending), false) = (found, ending, empty) {
                 connector_kit::tracing::warn!(
                     "The file's name ends in {ending}, but it is not compressed; reading it as it is."
@@ -68,14 +85,16 @@ pub(crate) fn decompress<R: Read + 'static>(
         }
         (wanted, found) if wanted == found => wanted,
         (wanted, _) => {
-            let name = if wanted == Compression::Gzip { "gzip" } else { "zstd" };
             return Err(error::bad_content(format!(
-                "it is not compressed with {name}, as reader_options says; leave compression out"
+                "it is not compressed with {}, as {} says; leave that out",
+                wanted.name(),
+                keys.compression
             )));
         }
     };
     let output: Box<dyn Read> = match chosen {
         Compression::Gzip => Box::new(MultiGzDecoder::new(input)),
+        Compression::Bzip2 => Box::new(MultiBzDecoder::new(input)),
         Compression::Zstd => {
             let mut decoder = zstd::stream::read::Decoder::with_buffer(input)?;
             decoder.window_log_max(ZSTD_WINDOW_LOG)?;
@@ -87,8 +106,9 @@ pub(crate) fn decompress<R: Read + 'static>(
         output,
         read,
         written: 0,
-        max_ratio,
-        what: if chosen == Compression::Gzip { "gzip" } else { "zstd" },
+        max_ratio: options.max_ratio,
+        ratio_key: keys.max_ratio,
+        what: chosen.name(),
     }))
 }
 
@@ -128,6 +148,7 @@ struct Guarded {
     read: Rc<Cell<u64>>,
     written: u64,
     max_ratio: u32,
+    ratio_key: &'static str,
     what: &'static str,
 }
 
@@ -143,8 +164,8 @@ impl Read for Guarded {
             self.read.get().saturating_mul(u64::from(self.max_ratio)).saturating_add(RATIO_FREE_BYTES);
         if self.written > allowed {
             return Err(error::bad_content(format!(
-                "it decompresses to more than {} times its size, as a decompression bomb does; if it is genuine, raise max_decompression_ratio",
-                self.max_ratio
+                "it decompresses to more than {} times its size, as a decompression bomb does; if it is genuine, raise {}",
+                self.max_ratio, self.ratio_key
             )));
         }
         Ok(n)

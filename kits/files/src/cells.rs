@@ -4,16 +4,23 @@ use connector_kit::protocol::json;
 use connector_kit::{FieldType, Row};
 
 use crate::infer::{self, Stamp, Zone};
+use crate::options::Options;
 
 /// Writes `text`, or returns `false` and writes nothing when it is no value of the type.
 #[inline]
-pub(crate) fn write(row: &mut Row<'_>, column: usize, field_type: FieldType, text: &str) -> bool {
+pub(crate) fn write(
+    row: &mut Row<'_>,
+    column: usize,
+    field_type: FieldType,
+    text: &str,
+    options: &Options,
+) -> bool {
     let bytes = text.as_bytes();
     match field_type {
         FieldType::String | FieldType::Union => row.string(column, text),
         FieldType::Integer if infer::is_integer(bytes) => row.number(column, bytes),
         FieldType::Number if infer::is_number(bytes) => row.number(column, bytes),
-        FieldType::Boolean => match infer::boolean(bytes) {
+        FieldType::Boolean => match truth(text, options) {
             Some(value) => row.boolean(column, value),
             None => return false,
         },
@@ -34,6 +41,15 @@ pub(crate) fn write(row: &mut Row<'_>, column: usize, field_type: FieldType, tex
         _ => return false,
     }
     true
+}
+
+#[inline]
+fn truth(text: &str, options: &Options) -> Option<bool> {
+    let Some((yes, no)) = &options.booleans else { return infer::boolean(text.as_bytes()) };
+    if yes.iter().any(|word| word.eq_ignore_ascii_case(text)) {
+        return Some(true);
+    }
+    no.iter().any(|word| word.eq_ignore_ascii_case(text)).then_some(false)
 }
 
 /// Writes text in which every `"` stands twice, as CSV has it, as a JSON string. A pair

@@ -1,17 +1,17 @@
-//! The one stream of the file, its schema taken from a sample.
+//! The columns of a text file and their types, from a sample of it.
 
 use std::collections::HashMap;
 
-use connector_kit::protocol::{Catalog, Stream};
 use connector_kit::{Error, FieldType, Result};
 use serde_json::{Map, Value};
 
-use crate::config::RaggedRows;
 use crate::csv::Blocks;
 use crate::infer::Guess;
 use crate::json::{self, Kinds, Shape};
-use crate::options::{ColumnRef, Options};
-use crate::table::{self, Table};
+use crate::options::{ColumnRef, Options, Ragged};
+use crate::rows::ragged_error;
+use crate::table::Table;
+use crate::target::nothing_in;
 
 /// The sample ends after this many records …
 const SAMPLE_RECORDS: u64 = 10_000;
@@ -20,41 +20,23 @@ const SAMPLE_BYTES: usize = 4 << 20;
 /// More keys than this in a sample are values, not names.
 const MAX_KEYS: usize = 10_000;
 
-pub(crate) fn catalog(name: &str, properties: Map<String, Value>) -> Catalog {
-    let schema = serde_json::json!({
-        "$schema": "http://json-schema.org/draft-07/schema#",
-        "type": "object",
-        "properties": properties,
-    });
-    Catalog { streams: vec![Stream::new(name, schema)], extra: Map::new() }
-}
-
-/// What to say of a file that holds nothing to learn from.
-pub(crate) fn nothing_in(file: &str) -> Error {
-    Error::config(format!(
-        "The file {file} is empty or holds no record, so its columns are not known; check url, or sync it once it has content."
-    ))
-}
-
-fn asked_type(options: &Options, name: &str) -> Option<FieldType> {
-    options.types.columns.iter().find(|(n, _)| n == name).map(|(_, t)| *t).or(options.types.all)
-}
-
-pub(crate) fn table(
-    file: &str,
-    table: &mut Table,
-    options: &Options,
-    ragged: RaggedRows,
-) -> Result<Map<String, Value>> {
+/// The columns that `options` leave of a table, each of the narrowest type that holds its values.
+///
+/// # Errors
+/// For what cannot be read, with its line.
+pub fn table(file: &str, table: &mut Table, options: &Options) -> Result<Map<String, Value>> {
     let width = table.names.len();
+    let dialect = table.dialect;
     let mut guesses = vec![Guess::new(); width];
     let (mut records, mut bytes) = (0, 0);
+    // With a type for every column the header says it all.
+    let known = options.types.all.is_some();
     table.each(|record| {
         let found = record.fields.len();
         if found != width {
-            return match ragged {
-                RaggedRows::Error => Err(crate::read::ragged_error(file, record, width)),
-                RaggedRows::NullAndReport => Ok(true),
+            return match options.ragged {
+                Ragged::Error => Err(ragged_error(file, record, width, options)),
+                Ragged::NullAndReport | Ragged::Skip => Ok(true),
             };
         }
         for (guess, field) in guesses.iter_mut().zip(record.fields) {
@@ -64,20 +46,17 @@ pub(crate) fn table(
                 || options.nulls.everywhere.iter().any(|n| n == raw)
                 || (!field.quoted && options.nulls.words.contains(&raw));
             if !null {
-                if field.doubled {
-                    guess.see(&table::text(field, record.block, options.quote));
-                } else {
-                    guess.see(raw);
-                }
+                guess.see(&dialect.text(field, record.block));
             }
         }
         records += 1;
-        Ok(records < SAMPLE_RECORDS && bytes < SAMPLE_BYTES)
+        Ok(!known && records < SAMPLE_RECORDS && bytes < SAMPLE_BYTES)
     })?;
     let types = options.types.columns.iter().map(|(name, _)| name);
     if let Some(missing) = types.into_iter().find(|name| !table.names.contains(name)) {
         return Err(Error::config(format!(
-            "The file {file} has no column {missing:?}, which dtype in reader_options names."
+            "The file {file} has no column {missing:?}, which {} names.",
+            options.keys.types
         )));
     }
     Ok(table
@@ -85,23 +64,22 @@ pub(crate) fn table(
         .iter()
         .map(|&at| {
             let name = &table.names[at];
-            let field_type = asked_type(options, name).unwrap_or_else(|| guesses[at].field_type());
+            let field_type = options.types.of(name).unwrap_or_else(|| guesses[at].field_type());
             (name.clone(), field_type.json_schema())
         })
         .collect())
 }
 
-pub(crate) fn json(
-    file: &str,
-    blocks: &mut Blocks,
-    shape: Shape,
-    options: &Options,
-) -> Result<Map<String, Value>> {
+/// The keys of objects, each with what its values are.
+///
+/// # Errors
+/// For what cannot be read, with its line; when there is no object, or keys are values.
+pub fn json(file: &str, blocks: &mut Blocks, shape: Shape, options: &Options) -> Result<Map<String, Value>> {
     let mut keys: Vec<(String, Kinds)> = Vec::new();
     let mut index: HashMap<String, usize> = HashMap::new();
     let (mut records, mut bytes) = (0, 0);
     let mut too_many = false;
-    json::each(file, blocks, shape, |object| {
+    json::each(file, blocks, shape, options, |object| {
         object.members(|member| {
             let Ok(name) = member.name.to_str() else { return };
             let at = match index.get(name.as_ref()) {
@@ -130,8 +108,9 @@ pub(crate) fn json(
         Ok(records < SAMPLE_RECORDS && bytes < SAMPLE_BYTES)
     })?;
     if keys.is_empty() {
-        return Err(nothing_in(file));
+        return Err(nothing_in(file, options));
     }
+    let asked = options.keys.columns;
     let wanted = match &options.columns {
         None => None,
         Some(columns) => Some(
@@ -139,8 +118,12 @@ pub(crate) fn json(
                 .iter()
                 .map(|c| match c {
                     ColumnRef::Name(name) if index.contains_key(name) => Ok(name.as_str()),
-                    ColumnRef::Name(name) => Err(Error::config(format!("No record at the beginning of {file} has a key {name:?}, which usecols in reader_options asks for."))),
-                    ColumnRef::Position(_) => Err(Error::config("reader_options: usecols must hold names for JSON; its keys have no positions.")),
+                    ColumnRef::Name(name) => Err(Error::config(format!(
+                        "No record at the beginning of {file} has a key {name:?}, which {asked} asks for."
+                    ))),
+                    ColumnRef::Position(_) => Err(Error::config(format!(
+                        "{asked} must hold names for JSON; its keys have no positions."
+                    ))),
                 })
                 .collect::<Result<Vec<_>>>()?,
         ),
@@ -149,7 +132,7 @@ pub(crate) fn json(
         .iter()
         .filter(|(name, _)| wanted.as_ref().is_none_or(|w| w.contains(&name.as_str())))
         .map(|(name, kinds)| {
-            (name.clone(), asked_type(options, name).map_or_else(|| kinds.schema(), FieldType::json_schema))
+            (name.clone(), options.types.of(name).map_or_else(|| kinds.schema(), FieldType::json_schema))
         })
         .collect())
 }

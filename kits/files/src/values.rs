@@ -56,6 +56,17 @@ pub(crate) fn field_type(data_type: &DataType) -> Option<FieldType> {
     })
 }
 
+/// Whether values of this type are exact numbers with places after the point.
+pub(crate) fn is_decimal(data_type: &DataType) -> bool {
+    matches!(
+        data_type,
+        DataType::Decimal32(..)
+            | DataType::Decimal64(..)
+            | DataType::Decimal128(..)
+            | DataType::Decimal256(..)
+    )
+}
+
 /// One array, its type found out once.
 #[derive(Debug)]
 pub(crate) struct Values<'a> {
@@ -267,7 +278,7 @@ impl<'a> Values<'a> {
     }
 
     /// As part of a container, where a null cannot be reported: what is no number is said in words.
-    fn nested(&self, i: usize, out: &mut Vec<u8>) {
+    pub(crate) fn nested(&self, i: usize, out: &mut Vec<u8>) {
         if self.is_null(i) {
             out.extend_from_slice(b"null");
         } else if !self.write(i, out) {
@@ -305,7 +316,7 @@ fn float32(out: &mut Vec<u8>, value: f32) -> bool {
 }
 
 /// `12345` at scale 2 is `123.45`, at scale -2 `1234500`.
-fn decimal(out: &mut Vec<u8>, digits: &str, scale: i8) {
+pub(crate) fn decimal(out: &mut Vec<u8>, digits: &str, scale: i8) {
     let (sign, digits) = digits.strip_prefix('-').map_or(("", digits), |d| ("-", d));
     out.extend_from_slice(sign.as_bytes());
     let places = usize::from(scale.unsigned_abs());
@@ -326,7 +337,7 @@ fn decimal(out: &mut Vec<u8>, digits: &str, scale: i8) {
     }
 }
 
-fn quoted(out: &mut Vec<u8>, f: impl FnOnce(&mut Vec<u8>)) {
+pub(crate) fn quoted(out: &mut Vec<u8>, f: impl FnOnce(&mut Vec<u8>)) {
     out.push(b'"');
     f(out);
     out.push(b'"');
@@ -344,7 +355,7 @@ fn with_nanos(out: &mut Vec<u8>, nanos: i64, f: impl FnOnce(&mut Vec<u8>, i64)) 
     out.extend_from_slice(format!(".{fraction:09}").as_bytes());
 }
 
-fn time(out: &mut Vec<u8>, nanos: i64) -> bool {
+pub(crate) fn time(out: &mut Vec<u8>, nanos: i64) -> bool {
     let fits = (0..=86_400_000_000_000).contains(&nanos);
     if fits {
         quoted(out, |out| with_nanos(out, nanos, write_time));
@@ -353,7 +364,7 @@ fn time(out: &mut Vec<u8>, nanos: i64) -> bool {
 }
 
 /// `value` counts `per_second`-ths of a second since 1970.
-fn timestamp(out: &mut Vec<u8>, value: i64, per_second: i64, utc: bool) -> bool {
+pub(crate) fn timestamp(out: &mut Vec<u8>, value: i64, per_second: i64, utc: bool) -> bool {
     if per_second == 1_000_000_000 {
         quoted(out, |out| {
             with_nanos(out, value, |out, micros| write_timestamp(out, micros, false));
@@ -368,7 +379,7 @@ fn timestamp(out: &mut Vec<u8>, value: i64, per_second: i64, utc: bool) -> bool 
     true
 }
 
-fn uuid(out: &mut Vec<u8>, bytes: &[u8]) {
+pub(crate) fn uuid(out: &mut Vec<u8>, bytes: &[u8]) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     for (n, byte) in bytes.iter().enumerate() {
         if matches!(n, 4 | 6 | 8 | 10) {
@@ -379,7 +390,7 @@ fn uuid(out: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 /// The standard alphabet, padded.
-fn base64(out: &mut Vec<u8>, bytes: &[u8]) {
+pub(crate) fn base64(out: &mut Vec<u8>, bytes: &[u8]) {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     for three in bytes.chunks(3) {
         let bits = three.iter().fold(0_u32, |bits, b| bits << 8 | u32::from(*b)) << (8 * (3 - three.len()));

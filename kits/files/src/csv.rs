@@ -1,11 +1,15 @@
 //! Splits CSV into records and fields, in place: fields are extents of the block that was
 //! read, and tell quoted from unquoted. RFC 4180, and what is usual beyond it: any one-byte
-//! delimiter and quote, lines that end in LF, CRLF or CR, quotes inside unquoted fields.
+//! delimiter and quote, an escape character, lines that end in LF, CRLF or CR, quotes inside unquoted fields.
 //! What fields mean is not known here.
 
+use std::borrow::Cow;
+use std::fmt;
 use std::io::{self, Read};
 
 use wide::u8x16;
+
+use crate::options::Keys;
 
 /// More fields than this in one record is a wrong delimiter or an attack.
 pub(crate) const MAX_FIELDS: usize = 100_000;
@@ -16,6 +20,32 @@ const BLOCK_BYTES: usize = 128 << 10;
 pub(crate) struct Dialect {
     pub(crate) delimiter: u8,
     pub(crate) quote: Option<u8>,
+    /// Takes the meaning from the byte after it.
+    pub(crate) escape: Option<u8>,
+}
+
+impl Dialect {
+    /// A field's value.
+    pub(crate) fn text<'t>(self, field: &Field, block: &'t str) -> Cow<'t, str> {
+        let text = field.of(block);
+        if !field.doubled {
+            return Cow::Borrowed(text);
+        }
+        let mut plain = String::with_capacity(text.len());
+        let mut chars = text.chars();
+        while let Some(c) = chars.next() {
+            let special = u8::try_from(c).ok();
+            // What stands first of two is the pair's sign.
+            let pair =
+                special.is_some() && (special == self.escape || (field.quoted && special == self.quote));
+            if !pair {
+                plain.push(c);
+            } else if let Some(meant) = chars.next() {
+                plain.push(meant);
+            }
+        }
+        Cow::Owned(plain)
+    }
 }
 
 /// One field, as offsets into the block's text, quotes left out.
@@ -24,7 +54,7 @@ pub(crate) struct Field {
     start: u32,
     end: u32,
     pub(crate) quoted: bool,
-    /// Holds quotes that are written twice.
+    /// Holds quotes that are written twice, or escapes.
     pub(crate) doubled: bool,
 }
 
@@ -47,13 +77,37 @@ pub(crate) struct Malformed {
     pub(crate) at: usize,
     /// Counted from 1.
     pub(crate) field: usize,
+    /// What is wrong.
+    pub(crate) fault: Fault,
+}
+
+/// What can be wrong with a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    TooManyFields,
+    NeverClosed,
+    TextAfterQuote,
+}
+
+impl Fault {
     /// A lower-case fragment that says what to do.
-    pub(crate) what: &'static str,
+    pub(crate) fn text(self, keys: &Keys) -> String {
+        match self {
+            Self::TooManyFields => format!("the record has too many fields; check {}", keys.delimiter),
+            Self::NeverClosed => {
+                format!("the quote that opens here is never closed; close it, or set {} to null", keys.quote)
+            }
+            Self::TextAfterQuote => format!(
+                "text follows the closing quote; double the quotes inside the field, or check {} and {}",
+                keys.delimiter, keys.quote
+            ),
+        }
+    }
 }
 
 /// Why no further block can be had.
 #[derive(Debug)]
-pub(crate) enum BlockError {
+pub enum BlockError {
     Io(io::Error),
     /// The record on the current line outgrew the cap.
     TooLong,
@@ -65,7 +119,7 @@ pub(crate) enum BlockError {
 }
 
 /// Reads text a block at a time. Memory: one block, or the longest record if that is longer.
-pub(crate) struct Blocks {
+pub struct Blocks {
     input: Box<dyn Read>,
     buffer: Vec<u8>,
     start: usize,
@@ -80,8 +134,19 @@ pub(crate) struct Blocks {
     pub(crate) offset: u64,
 }
 
+impl fmt::Debug for Blocks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Blocks")
+            .field("line", &self.line)
+            .field("offset", &self.offset)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Blocks {
-    pub(crate) fn new(input: Box<dyn Read>, cap: usize) -> Self {
+    /// `cap` is the longest record.
+    #[must_use]
+    pub fn new(input: Box<dyn Read>, cap: usize) -> Self {
         Self {
             input,
             buffer: vec![0; BLOCK_BYTES],
@@ -179,6 +244,7 @@ pub(crate) struct Scan<'t> {
     ended: bool,
     delimiter: u8,
     quote: Option<u8>,
+    escape: Option<u8>,
     /// Where the next record begins.
     pos: usize,
     /// The 64 bytes that `mask` is about, and those of their special bytes not yet taken.
@@ -193,6 +259,7 @@ impl<'t> Scan<'t> {
             ended,
             delimiter: dialect.delimiter,
             quote: dialect.quote,
+            escape: dialect.escape,
             pos: 0,
             base: 0,
             mask: 0,
@@ -226,6 +293,11 @@ impl<'t> Scan<'t> {
             let hits = (v.simd_eq(delimiter) | v.simd_eq(quote)) | (v.simd_eq(feed) | v.simd_eq(carriage));
             mask |= u64::from(hits.to_bitmask()) << (i * 16);
         }
+        if let Some(escape) = self.escape {
+            for (i, byte) in block.iter().enumerate() {
+                mask |= u64::from(*byte == escape) << i;
+            }
+        }
         mask
     }
 
@@ -242,6 +314,20 @@ impl<'t> Scan<'t> {
         let at = self.base + self.mask.trailing_zeros() as usize;
         self.mask &= self.mask - 1;
         Some(at)
+    }
+
+    /// Passes over the byte that the escape at `at` is for; `false` when it is not in the block yet.
+    fn pass_escaped(&mut self, at: usize) -> bool {
+        let next = at + 1;
+        if next >= self.text.len() {
+            return self.ended;
+        }
+        if next == self.base + 64 {
+            self.base += 64;
+            self.mask = self.classify(self.base);
+        }
+        self.mask &= !(1 << (next - self.base));
+        true
     }
 
     /// Splits the next record into `fields`. A `Malformed` record ends the walk.
@@ -261,15 +347,22 @@ impl<'t> Scan<'t> {
                         None => return Ok(Step::More),
                     }
                 } else {
+                    let mut escaped = false;
                     let stop = loop {
                         match self.special() {
+                            Some(at) if self.escape == Some(self.text[at]) => {
+                                escaped = true;
+                                if !self.pass_escaped(at) {
+                                    return Ok(Step::More);
+                                }
+                            }
                             Some(at) if Some(self.text[at]) == self.quote => {}
                             stop => break stop,
                         }
                     };
                     match stop {
-                        Some(at) => (at, false, false, at),
-                        None if self.ended => (self.text.len(), false, false, self.text.len()),
+                        Some(at) => (at, false, escaped, at),
+                        None if self.ended => (self.text.len(), false, escaped, self.text.len()),
                         None => return Ok(Step::More),
                     }
                 };
@@ -279,11 +372,7 @@ impl<'t> Scan<'t> {
                 Some(&b) if b == self.delimiter => {
                     start = stop + 1;
                     if fields.len() >= MAX_FIELDS {
-                        return Err(Malformed {
-                            at: stop,
-                            field: fields.len(),
-                            what: "the record has too many fields; check sep in reader_options",
-                        });
+                        return Err(Malformed { at: stop, field: fields.len(), fault: Fault::TooManyFields });
                     }
                 }
                 Some(b'\r') => match self.text.get(stop + 1) {
@@ -319,15 +408,18 @@ impl<'t> Scan<'t> {
         let close = loop {
             let Some(at) = self.special() else {
                 return if self.ended {
-                    Err(Malformed {
-                        at: open,
-                        field: field + 1,
-                        what: "the quote that opens here is never closed; close it, or set quotechar in reader_options to null",
-                    })
+                    Err(Malformed { at: open, field: field + 1, fault: Fault::NeverClosed })
                 } else {
                     Ok(None)
                 };
             };
+            if self.escape == Some(self.text[at]) {
+                doubled = true;
+                if !self.pass_escaped(at) {
+                    return Ok(None);
+                }
+                continue;
+            }
             if Some(self.text[at]) != self.quote {
                 continue;
             }
@@ -346,11 +438,7 @@ impl<'t> Scan<'t> {
                 self.special();
             }
             Some(_) => {
-                return Err(Malformed {
-                    at: close,
-                    field: field + 1,
-                    what: "text follows the closing quote; double the quotes inside the field, or check sep and quotechar in reader_options",
-                });
+                return Err(Malformed { at: close, field: field + 1, fault: Fault::TextAfterQuote });
             }
         }
         Ok(Some((close, doubled, close + 1)))
@@ -373,19 +461,24 @@ mod tests {
         }
     }
 
-    fn text(field: &Field, block: &str) -> String {
-        let text = field.of(block);
-        let text = if field.doubled { text.replace("\"\"", "\"") } else { text.to_owned() };
-        if field.quoted { format!("<{text}>") } else { text }
+    fn text(dialect: Dialect, field: &Field, block: &str) -> String {
+        let text = dialect.text(field, block);
+        if field.quoted { format!("<{text}>") } else { text.into_owned() }
     }
 
     fn split(input: &str, portion: usize) -> Result<Vec<Vec<String>>, String> {
+        split_with(input, portion, None)
+    }
+
+    fn split_with(input: &str, portion: usize, escape: Option<u8>) -> Result<Vec<Vec<String>>, String> {
         let mut blocks = Blocks::new(Box::new(Portions(input.as_bytes().to_vec(), portion)), 1 << 20);
         let (mut records, mut fields) = (Vec::new(), Vec::new());
         while let Some((block, ended)) = blocks.next().map_err(|e| format!("{e:?}"))? {
-            let mut scan = Scan::new(block, ended, Dialect { delimiter: b',', quote: Some(b'"') });
-            while scan.record(&mut fields).map_err(|e| format!("{}: {}", e.field, e.what))? == Step::Record {
-                records.push(fields.iter().map(|f| text(f, block)).collect());
+            let dialect = Dialect { delimiter: b',', quote: Some(b'"'), escape };
+            let mut scan = Scan::new(block, ended, dialect);
+            while scan.record(&mut fields).map_err(|e| format!("{}: {:?}", e.field, e.fault))? == Step::Record
+            {
+                records.push(fields.iter().map(|f| text(dialect, f, block)).collect());
             }
             let used = scan.used();
             blocks.consume(used);
@@ -415,9 +508,25 @@ mod tests {
     }
 
     #[test]
+    fn an_escape_takes_the_meaning_from_what_follows() {
+        for (input, expected) in [
+            (r#"a\,b,"c\"d",e\\"#, vec![vec!["a,b", r#"<c"d>"#, r"e\"]]),
+            ("\"a\\\nb\",c\n", vec![vec!["<a\nb>", "c"]]),
+        ] {
+            let expected: Vec<Vec<String>> =
+                expected.iter().map(|r| r.iter().map(|s| (*s).to_owned()).collect()).collect();
+            let input = format!("{}{input}", "x\n".repeat(31));
+            for portion in [1, 2, 63, 64, usize::MAX] {
+                let found = split_with(&input, portion, Some(b'\\')).unwrap();
+                assert_eq!(found[31..], expected, "{input:?} {portion}");
+            }
+        }
+    }
+
+    #[test]
     fn refuses_what_has_no_one_meaning() {
-        assert!(split("a\n\"b", 99).unwrap_err().contains("never closed"));
-        assert!(split("a,\"b\"c\n", 99).unwrap_err().starts_with("2: text follows"));
+        assert!(split("a\n\"b", 99).unwrap_err().contains("NeverClosed"));
+        assert!(split("a,\"b\"c\n", 99).unwrap_err().starts_with("2: TextAfterQuote"));
     }
 
     #[test]
@@ -445,12 +554,12 @@ mod tests {
         }
 
         #[test]
-        fn never_panics(bytes in prop::collection::vec(prop_oneof![Just(b'"'), Just(b','), Just(b'\n'), Just(b'\r'), any::<u8>()], 0..200), portion in 1_usize..40) {
+        fn never_panics(bytes in prop::collection::vec(prop_oneof![Just(b'"'), Just(b','), Just(b'\n'), Just(b'\r'), Just(b'\\'), any::<u8>()], 0..200), portion in 1_usize..40) {
             let mut blocks = Blocks::new(Box::new(Portions(bytes, portion)), 64);
             let mut fields = Vec::new();
             for _ in 0..500 {
                 let Ok(Some((block, ended))) = blocks.next() else { break };
-                let mut scan = Scan::new(block, ended, Dialect { delimiter: b',', quote: Some(b'"') });
+                let mut scan = Scan::new(block, ended, Dialect { delimiter: b',', quote: Some(b'"'), escape: Some(b'\\') });
                 while scan.record(&mut fields) == Ok(Step::Record) {
                     for field in &fields {
                         field.of(block);

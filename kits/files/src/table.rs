@@ -5,14 +5,16 @@ use connector_kit::{Error, Result, tracing};
 
 use crate::csv::{BlockError, Blocks, Dialect, Field, Scan, Step, line_ends};
 use crate::error;
-use crate::options::{ColumnRef, Header, Options};
+use crate::options::{ColumnRef, Header, Keys, Options};
 
 /// A file whose header was read.
-pub(crate) struct Table {
+#[derive(Debug)]
+pub struct Table {
     file: String,
     blocks: Blocks,
-    dialect: Dialect,
+    pub(crate) dialect: Dialect,
     skip_blank: bool,
+    keys: &'static Keys,
     /// Every column of the file, by its unique name.
     pub(crate) names: Vec<String>,
     /// Positions in `names` that `usecols` leaves.
@@ -20,7 +22,8 @@ pub(crate) struct Table {
 }
 
 /// One record of the table.
-pub(crate) struct Record<'a> {
+#[derive(Debug)]
+pub struct Record<'a> {
     pub(crate) block: &'a str,
     pub(crate) fields: &'a [Field],
     start: usize,
@@ -29,19 +32,20 @@ pub(crate) struct Record<'a> {
 
 impl Record<'_> {
     /// The physical line on which it begins.
-    pub(crate) fn line(&self) -> u64 {
+    pub fn line(&self) -> u64 {
         self.block_line + line_ends(&self.block.as_bytes()[..self.start])
     }
 }
 
 impl Table {
     /// `file` is the name for messages. `None` when the file is empty.
-    pub(crate) fn open(file: &str, blocks: Blocks, options: &Options) -> Result<Option<Self>> {
+    pub fn open(file: &str, blocks: Blocks, options: &Options) -> Result<Option<Self>> {
         let mut table = Self {
             file: file.to_owned(),
             blocks,
-            dialect: Dialect { delimiter: options.delimiter, quote: options.quote },
+            dialect: Dialect { delimiter: options.delimiter, quote: options.quote, escape: options.escape },
             skip_blank: options.skip_blank_lines,
+            keys: options.keys,
             names: Vec::new(),
             used: Vec::new(),
         };
@@ -50,46 +54,60 @@ impl Table {
         }
         let above = match options.header {
             Header::Row(above) => above,
-            Header::None => 0,
+            Header::None(_) => 0,
         };
         for _ in 0..above {
             if table.first_record(true)?.is_none() {
                 return Err(error::at_line(
                     file,
                     table.blocks.line,
-                    "the file ends before the header that reader_options names",
+                    &format!("the file ends before the header that {} names", options.keys.header),
                 ));
             }
         }
-        let Some(first) = table.first_record(options.header != Header::None)? else { return Ok(None) };
+        let Some(first) = table.first_record(matches!(options.header, Header::Row(_)))? else {
+            return Ok(None);
+        };
         table.names = match (&options.names, &options.header) {
             (Some(names), _) if names.len() != first.len() => {
                 return Err(Error::config(format!(
-                    "The file {file} has {} columns, but names in reader_options holds {}; name every column.",
+                    "The file {file} has {} columns, but {} holds {}; name every column.",
                     first.len(),
+                    options.keys.names,
                     names.len()
                 )));
             }
             (Some(names), _) => names.clone(),
-            (None, Header::None) => (0..first.len()).map(|i| i.to_string()).collect(),
+            (None, Header::None(prefix)) => (0..first.len()).map(|i| format!("{prefix}{i}")).collect(),
             (None, Header::Row(_)) => {
                 if first.iter().any(|name| name.contains('\0')) {
                     return Err(error::at_line(
                         file,
                         1,
-                        "the header holds NUL bytes, so the text may be UTF-16; set encoding in reader_options",
+                        &format!(
+                            "the header holds NUL bytes, so the text may be UTF-16; set {}",
+                            options.keys.encoding
+                        ),
                     ));
                 }
                 first
             }
         };
+        if options.strict_header {
+            refuse_doubtful(file, &table.names)?;
+        }
         make_unique(&mut table.names);
-        table.used = used(file, &table.names, options.columns.as_deref())?;
+        table.used = used(file, &table.names, options)?;
+        for _ in 0..options.skip_records {
+            if table.first_record(true)?.is_none() {
+                break;
+            }
+        }
         Ok(Some(table))
     }
 
     /// Calls `f` with each record until it returns `false` or the file ends.
-    pub(crate) fn each(&mut self, mut f: impl FnMut(&Record<'_>) -> Result<bool>) -> Result<()> {
+    pub fn each(&mut self, mut f: impl FnMut(&Record<'_>) -> Result<bool>) -> Result<()> {
         let mut fields = Vec::with_capacity(self.names.len());
         loop {
             let block_line = self.blocks.line;
@@ -111,7 +129,7 @@ impl Table {
                         return Err(error::at_line(
                             &self.file,
                             line,
-                            &format!("field {}{name}: {}", e.field, e.what),
+                            &format!("field {}{name}: {}", e.field, e.fault.text(self.keys)),
                         ));
                     }
                 }
@@ -144,7 +162,9 @@ impl Table {
                 match scan.record(&mut fields) {
                     Ok(Step::Record) if is_blank(&fields) && self.skip_blank => {}
                     Ok(Step::Record) => {
-                        break Some(fields.iter().map(|f| text(f, block, self.dialect.quote)).collect());
+                        break Some(
+                            fields.iter().map(|f| self.dialect.text(f, block).into_owned()).collect(),
+                        );
                     }
                     Ok(Step::More) => break None,
                     Err(e) => {
@@ -152,7 +172,7 @@ impl Table {
                         return Err(error::at_line(
                             &self.file,
                             line,
-                            &format!("field {}: {}", e.field, e.what),
+                            &format!("field {}: {}", e.field, e.fault.text(self.keys)),
                         ));
                     }
                 }
@@ -183,24 +203,28 @@ impl Table {
     }
 
     fn fault(&self, fault: BlockError) -> Error {
-        block_fault(&self.file, self.blocks.line, fault)
+        block_fault(&self.file, self.blocks.line, fault, self.keys)
     }
 }
 
 /// The kit's error for a block of `file` that could not be had; `line` is where it begins.
-pub(crate) fn block_fault(file: &str, line: u64, fault: BlockError) -> Error {
+pub(crate) fn block_fault(file: &str, line: u64, fault: BlockError, keys: &Keys) -> Error {
     match fault {
         BlockError::Io(e) => error::reading(file, Some(line), e),
         BlockError::TooLong => error::at_line(
             file,
             line,
-            "the record that begins here is longer than max_record_mib allows; a quote or bracket may not be closed, else raise it",
+            &format!(
+                "the record that begins here is longer than {} allows; a quote or bracket may not be closed, else raise it",
+                keys.max_record
+            ),
         ),
         BlockError::Encoding { line, byte } => error::at_line(
             file,
             line,
             &format!(
-                "byte {byte} of the text is not valid UTF-8; set encoding in reader_options, for example to latin-1 or windows-1252"
+                "byte {byte} of the text is not valid UTF-8; set {}, for example to latin-1 or windows-1252",
+                keys.encoding
             ),
         ),
     }
@@ -210,16 +234,21 @@ fn is_blank(fields: &[Field]) -> bool {
     matches!(fields, [only] if only.is_empty() && !only.quoted)
 }
 
-/// A field's value.
-pub(crate) fn text(field: &Field, block: &str, quote: Option<u8>) -> String {
-    let text = field.of(block);
-    match quote {
-        Some(quote) if field.doubled => {
-            let quote = char::from(quote);
-            text.replace(&format!("{quote}{quote}"), &quote.to_string())
+/// Names that a table's columns cannot have, where columns are not renamed.
+fn refuse_doubtful(file: &str, names: &[String]) -> Result<()> {
+    for (i, name) in names.iter().enumerate() {
+        if name.is_empty() || names[..i].contains(name) {
+            return Err(error::at_line(
+                file,
+                1,
+                &format!(
+                    "column {} of the header is called {name:?}, which is empty or taken; give it a name of its own",
+                    i + 1
+                ),
+            ));
         }
-        _ => text.to_owned(),
     }
+    Ok(())
 }
 
 /// Gives columns without a name, or with one that was there before, a name as pandas does:
@@ -244,8 +273,8 @@ fn make_unique(names: &mut [String]) {
     }
 }
 
-fn used(file: &str, names: &[String], wanted: Option<&[ColumnRef]>) -> Result<Vec<usize>> {
-    let Some(wanted) = wanted else { return Ok((0..names.len()).collect()) };
+fn used(file: &str, names: &[String], options: &Options) -> Result<Vec<usize>> {
+    let Some(wanted) = &options.columns else { return Ok((0..names.len()).collect()) };
     let mut used = Vec::with_capacity(wanted.len());
     for column in wanted {
         let at = match column {
@@ -260,7 +289,8 @@ fn used(file: &str, names: &[String], wanted: Option<&[ColumnRef]>) -> Result<Ve
                     ColumnRef::Position(at) => format!("at position {at}"),
                 };
                 return Err(Error::config(format!(
-                    "The file {file} has no column {what}, which usecols in reader_options asks for."
+                    "The file {file} has no column {what}, which {} asks for.",
+                    options.keys.columns
                 )));
             }
         }

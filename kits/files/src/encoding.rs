@@ -2,16 +2,16 @@
 
 use std::io::{self, Read};
 
-use connector_kit::{Error, Result};
 use encoding_rs::{Decoder, DecoderResult, Encoding, UTF_8, UTF_16BE, UTF_16LE};
 
 use crate::error;
+use crate::options::Options;
 
 const BLOCK_BYTES: usize = 64 << 10;
 
 /// How the file's text is encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum TextEncoding {
+pub enum TextEncoding {
     /// UTF-8; a UTF-16 byte order mark is believed.
     Utf8,
     /// UTF-16 by its byte order mark, else little-endian.
@@ -24,14 +24,15 @@ pub(crate) enum TextEncoding {
 
 impl TextEncoding {
     /// By the names that pandas and the Encoding Standard know.
-    pub(crate) fn by_name(name: &str) -> Result<Self> {
+    #[must_use]
+    pub fn by_name(name: &str) -> Option<Self> {
         let plain: String = name
             .trim()
             .to_ascii_lowercase()
             .chars()
             .map(|c| if c == '_' || c == ' ' { '-' } else { c })
             .collect();
-        Ok(match plain.as_str() {
+        Some(match plain.as_str() {
             "utf-8" | "utf8" | "utf-8-sig" | "u8" | "ascii" | "us-ascii" => Self::Utf8,
             "utf-16" | "utf16" | "u16" => Self::Utf16,
             "utf-16-le" | "utf-16le" => Self::Other(UTF_16LE),
@@ -42,14 +43,7 @@ impl TextEncoding {
                     Some(page) if page.starts_with("125") => format!("windows-{page}"),
                     _ => other.to_owned(),
                 };
-                match Encoding::for_label_no_replacement(label.as_bytes()) {
-                    Some(encoding) => Self::Other(encoding),
-                    None => {
-                        return Err(Error::config(format!(
-                            "reader_options: the encoding {name:?} is not known; use utf-8, utf-16, latin-1, windows-1252 or another name of the Encoding Standard."
-                        )));
-                    }
-                }
+                Self::Other(Encoding::for_label_no_replacement(label.as_bytes())?)
             }
         })
     }
@@ -57,7 +51,11 @@ impl TextEncoding {
 
 /// Wraps `input` so that it yields UTF-8 without a byte order mark. UTF-8 itself passes
 /// through unchecked: who reads it checks it, a block at a time.
-pub(crate) fn to_utf8(mut input: Box<dyn Read>, encoding: TextEncoding) -> io::Result<Box<dyn Read>> {
+///
+/// # Errors
+/// When the first bytes cannot be had.
+pub fn to_utf8(mut input: Box<dyn Read>, options: &Options) -> io::Result<Box<dyn Read>> {
+    let (encoding, key) = (options.encoding, options.keys.encoding);
     let mut head = [0; 3];
     let mut have = 0;
     while have < head.len() {
@@ -85,8 +83,8 @@ pub(crate) fn to_utf8(mut input: Box<dyn Read>, encoding: TextEncoding) -> io::R
     };
     let rest = io::Cursor::new(head[mark..].to_vec()).chain(input);
     Ok(match (decoder, encoding) {
-        (Some(encoding), _) => Box::new(Transcode::new(rest, Some(encoding))),
-        (None, TextEncoding::Latin1) => Box::new(Transcode::new(rest, None)),
+        (Some(encoding), _) => Box::new(Transcode::new(rest, Some(encoding), key)),
+        (None, TextEncoding::Latin1) => Box::new(Transcode::new(rest, None, key)),
         (None, _) => Box::new(rest),
     })
 }
@@ -94,6 +92,7 @@ pub(crate) fn to_utf8(mut input: Box<dyn Read>, encoding: TextEncoding) -> io::R
 /// Yields `input`'s text as UTF-8.
 struct Transcode<R> {
     input: R,
+    key: &'static str,
     /// `None` is Latin-1.
     decoder: Option<(Decoder, &'static Encoding)>,
     raw: Vec<u8>,
@@ -109,9 +108,10 @@ struct Transcode<R> {
 }
 
 impl<R: Read> Transcode<R> {
-    fn new(input: R, encoding: Option<&'static Encoding>) -> Self {
+    fn new(input: R, encoding: Option<&'static Encoding>, key: &'static str) -> Self {
         Self {
             input,
+            key,
             decoder: encoding.map(|e| (e.new_decoder_without_bom_handling(), e)),
             raw: vec![0; BLOCK_BYTES],
             raw_at: 0,
@@ -151,8 +151,9 @@ impl<R: Read> Transcode<R> {
             DecoderResult::Malformed(bad, after) => {
                 let at = self.offset.saturating_sub(u64::from(bad) + u64::from(after));
                 return Err(error::bad_content(format!(
-                    "byte {at} is not valid {}; set encoding in reader_options to the file's own",
-                    encoding.name()
+                    "byte {at} is not valid {}; set {} to the file's own",
+                    encoding.name(),
+                    self.key
                 )));
             }
         }
