@@ -4,10 +4,12 @@
 
 mod nginx;
 mod postgres;
+mod s3;
 mod tls;
 
 pub use nginx::Nginx;
 pub use postgres::{Options, Postgres, Session, Version};
+pub use s3::{Action, Asked, FaultyStore, ObjectStore, StoreKind};
 pub use tls::Authority;
 
 use std::net::TcpListener;

@@ -295,15 +295,21 @@ impl Fetch {
                 )),
             ));
         }
-        if self.end.is_some_and(|end| self.etag.is_some() && end != self.offset + length && whole) {
-            return Err(self.cut());
-        }
-        // A range beyond the end is cut to what there is.
+        // Not every store keeps to If-Match. A range beyond the end is cut to what there is.
         self.end = Some(self.end.map_or(u64::MAX, |end| end).min(self.offset + length));
-        if self.etag.is_none() {
-            self.etag = answer.e_tag().map(str::to_owned);
+        match (&self.etag, answer.e_tag()) {
+            (Some(wanted), Some(found)) if wanted != found => Err(error::fault(
+                Fault::Changed,
+                KitError::transient(format!(
+                    "Cannot {doing}: it was changed by somebody else meanwhile; try again."
+                )),
+            )),
+            (Some(_), _) => Ok(answer),
+            (None, found) => {
+                self.etag = found.map(str::to_owned);
+                Ok(answer)
+            }
         }
-        Ok(answer)
     }
 
     fn cut(&self) -> Error {

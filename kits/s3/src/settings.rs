@@ -60,11 +60,12 @@ pub struct Keys {
 impl Settings {
     /// The endpoint as a URL; `None` for Amazon's own.
     pub(crate) fn endpoint_url(&self) -> Result<Option<String>> {
-        let endpoint = self.endpoint.trim().trim_end_matches('/');
+        let endpoint = self.endpoint.trim();
         if endpoint.is_empty() {
             return Ok(None);
         }
         let url = if endpoint.contains("://") { endpoint.to_owned() } else { format!("https://{endpoint}") };
+        let url = url.strip_suffix('/').unwrap_or(&url).to_owned();
         let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
         match rest {
             Some(host) if !host.is_empty() && !host.contains(['@', '?', '#', ' ']) => Ok(Some(url)),

@@ -22,10 +22,10 @@ const SMALLEST: usize = 5 << 20;
 const TOKEN: &str = "ferry-upload";
 
 /// How large part `number` (from 1) should be: small at first, so that little memory waits, and twice as
-/// large after each 1,000 parts, so that 10,000 of them hold the largest object a store takes (5 TB).
+/// large after each 900 parts, so that 10,000 of them hold the largest object a store takes (5 TiB).
 #[must_use]
 pub fn part_bytes(number: usize) -> usize {
-    SMALLEST << (number.saturating_sub(1) / 1_000).min(9)
+    SMALLEST << (number.saturating_sub(1) / 900).min(10)
 }
 
 /// Bounds the bytes that are on their way to the store, for all uploads that share it.
@@ -330,7 +330,7 @@ mod tests {
         let all: u64 = (1..=MAX_PARTS).map(|n| part_bytes(n) as u64).sum();
         assert!(all > 5 << 40, "{all}");
         assert!((1..=MAX_PARTS).all(|n| (5 << 20..=5_usize << 30).contains(&part_bytes(n))));
-        assert!((1..1_000).all(|n| part_bytes(n) == 5 << 20), "40 files of 200 MB fit in small parts");
+        assert!((1..=900).all(|n| part_bytes(n) == 5 << 20), "objects of the usual size have small parts");
     }
 
     #[test]
