@@ -10,7 +10,8 @@ const KEPT_BYTES: usize = 150;
 /// Encodes a name. Bytes that a path, a shell glob, a Hive partition or another system's
 /// file names give a meaning become `%XX`; so does a leading dot. A longer name is cut and
 /// ends in `%~` and a hash of the whole.
-pub(crate) fn encode(name: &str) -> String {
+#[must_use]
+pub fn encode(name: &str) -> String {
     if name.is_empty() {
         // A lone % stands for no other name.
         return "%".to_owned();
