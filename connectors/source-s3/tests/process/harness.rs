@@ -264,7 +264,7 @@ pub(crate) fn quick_put(port: u16, key: &str, headers: &str, body: &str) {
 
 pub(crate) fn gzip(content: &[u8]) -> Vec<u8> {
     use std::io::Write;
-    let mut out = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    let mut out = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
     out.write_all(content).unwrap();
     out.finish().unwrap()
 }
