@@ -8,8 +8,9 @@ use testkit::conformance::{DestinationSuite, StreamDescriptor};
 fn suite() -> DestinationSuite {
     DestinationSuite {
         connector: testkit::Connector::new(env!("CARGO_BIN_EXE_destination-local")),
-        config: |folder| json!({"destination_path": folder, "format": {"format_type": "jsonl"}}),
-        rows,
+        config: Box::new(|folder| json!({"destination_path": folder, "format": {"format_type": "jsonl"}})),
+        rows: Box::new(rows),
+        holds_nul: true,
     }
 }
 
@@ -35,3 +36,4 @@ fn rows(lake: &Path, stream: &StreamDescriptor) -> Vec<String> {
 }
 
 testkit::destination_trials!(suite);
+testkit::file_trials!(suite);

@@ -14,8 +14,9 @@ use testkit::conformance::{DestinationSuite, StreamDescriptor};
 fn suite() -> DestinationSuite {
     DestinationSuite {
         connector: testkit::Connector::new(env!("CARGO_BIN_EXE_destination-local")),
-        config: |folder| json!({"destination_path": folder}),
-        rows,
+        config: Box::new(|folder| json!({"destination_path": folder})),
+        rows: Box::new(rows),
+        holds_nul: true,
     }
 }
 
@@ -70,3 +71,4 @@ fn spell(batch: &RecordBatch, row: usize) -> String {
 }
 
 testkit::destination_trials!(suite);
+testkit::file_trials!(suite);

@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 use crate::connect::Store;
 use crate::error::{self, Error, Fault, Result};
 use crate::list::micros;
+use crate::upload::TOKEN;
 
 /// Failures in a row, without a byte between them, that end a read.
 const MAX_TRIES: u32 = 5;
@@ -34,6 +35,14 @@ pub struct Head {
     pub metadata: HashMap<String, String>,
     /// `GLACIER` and the like, where the store says so.
     pub storage_class: Option<String>,
+}
+
+impl Head {
+    /// Whether the object was made by the upload that we called so.
+    #[must_use]
+    pub fn is_from(&self, token: &str) -> bool {
+        self.metadata.get(TOKEN).is_some_and(|t| t == token)
+    }
 }
 
 impl Store {

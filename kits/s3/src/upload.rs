@@ -19,7 +19,7 @@ pub const MAX_PARTS: usize = 10_000;
 /// No part but the last may be smaller.
 const SMALLEST: usize = 5 << 20;
 /// The metadata by which an object is known to come from a certain upload.
-const TOKEN: &str = "ferry-upload";
+pub(crate) const TOKEN: &str = "ferry-upload";
 
 /// How large part `number` (from 1) should be: small at first, so that little memory waits, and twice as
 /// large after each 900 parts, so that 10,000 of them hold the largest object a store takes (5 TiB).
@@ -160,7 +160,7 @@ impl Store {
             Ok(written) => Ok(written),
             // Also when the store says that it failed: it may have succeeded all the same.
             Err(error) => match self.head(&upload.key).await {
-                Ok(Some(head)) if head.metadata.get(TOKEN) == Some(&upload.token) => {
+                Ok(Some(head)) if head.is_from(&upload.token) => {
                     Ok(Written { etag: head.etag })
                 }
                 _ => Err(error),

@@ -55,16 +55,28 @@ pub struct SourceSuite {
     pub keep: Box<dyn Any>,
 }
 
+/// A config that writes to the place that a folder's path stands for.
+pub type ConfigFor = Box<dyn Fn(&Path) -> Value>;
+/// The rows that a reader of the stream would see there now, each as JSON text with the values' digits
+/// as they were received; none when there is no such stream.
+pub type RowsOf = Box<dyn Fn(&Path, &StreamDescriptor) -> Vec<String>>;
+
 /// A destination and how to see what it wrote.
-#[derive(Debug)]
 pub struct DestinationSuite {
     /// The built binary.
     pub connector: Connector,
-    /// A config that writes below the given folder.
-    pub config: fn(&Path) -> Value,
-    /// The rows that a reader of the stream would see now, each as JSON text with the
-    /// values' digits as they were received; none when there is no such stream.
-    pub rows: fn(&Path, &StreamDescriptor) -> Vec<String>,
+    /// A config that writes below the given folder, or to a place of that name.
+    pub config: ConfigFor,
+    /// What readers see.
+    pub rows: RowsOf,
+    /// Texts may hold U+0000. Where they may not, U+FFFD takes its place and the row says so.
+    pub holds_nul: bool,
+}
+
+impl std::fmt::Debug for DestinationSuite {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DestinationSuite").field("connector", &self.connector).finish_non_exhaustive()
+    }
 }
 
 /// What the trials of the command line, the spec and the config need; both suites have it.

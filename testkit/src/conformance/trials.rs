@@ -91,7 +91,6 @@ macro_rules! destination_trials {
             intake::whole_numbers_and_decimals_keep_every_digit
             intake::a_value_of_the_wrong_type_becomes_null_and_is_noted
             intake::text_of_every_kind_arrives_unchanged
-            intake::hostile_stream_names_stay_inside_and_apart
             intake::a_line_of_garbage_is_tolerated_or_named
             intake::half_a_record_at_the_end_is_an_error_and_its_state_is_never_echoed
             intake::sigterm_makes_what_was_taken_durable_and_echoes_it
@@ -102,7 +101,17 @@ macro_rules! destination_trials {
     };
 }
 
-/// What the two macros above have in common.
+/// Further trials for destinations that write files below a folder.
+#[macro_export]
+macro_rules! file_trials {
+    ($suite:path) => {
+        $crate::trials!($suite;
+            intake::hostile_stream_names_stay_inside_and_apart
+        );
+    };
+}
+
+/// What the macros above have in common.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! trials {
