@@ -152,7 +152,7 @@ impl Site {
 
     /// Every object of the bucket that readers look at.
     pub(crate) fn objects(&self) -> BTreeMap<String, Vec<u8>> {
-        self.everything().into_iter().filter(|(key, _)| !key.contains("/_ferry/")).collect()
+        self.everything().into_iter().filter(|(key, _)| !key.starts_with(&format!("{ROOT}/_ferry/"))).collect()
     }
 
     pub(crate) fn everything(&self) -> BTreeMap<String, Vec<u8>> {
@@ -169,6 +169,14 @@ impl Site {
             }
             objects
         })
+    }
+
+    /// Writes an object as somebody else would.
+    pub(crate) fn put(&self, key: &str, text: &str) {
+        let store = self.store();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let put = store.put(key, "text/plain", text.to_owned().into(), s3_kit::Condition::Any, &[]);
+        runtime.block_on(put).unwrap();
     }
 
     pub(crate) fn list(&self) -> Value {
@@ -227,7 +235,8 @@ pub(crate) fn run(command: &mut Command, input: &str) -> Run {
 
 pub(crate) fn finish(child: Child) -> Run {
     let output = child.wait_with_output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    let text =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert!(!text.contains(ObjectStore::SECRET_KEY), "the secret is in what was said");
     let lines = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     Run { ok: output.status.success(), text, lines }

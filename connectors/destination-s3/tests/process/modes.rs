@@ -8,9 +8,10 @@ use crate::harness::{ROOT, STATE, Site, generation, noise, owned, row, rows, sta
 #[test]
 fn every_mode_at_every_store_ends_with_the_right_rows() {
     for kind in [StoreKind::Strict, StoreKind::Quick] {
-        for (mode, expected) in
-            [("overwrite", vec![(2, "c"), (3, "d")]), ("append", vec![(1, "a"), (2, "b"), (2, "c"), (3, "d")])]
-        {
+        for (mode, expected) in [
+            ("overwrite", vec![(2, "c"), (3, "d")]),
+            ("append", vec![(1, "a"), (2, "b"), (2, "c"), (3, "d")]),
+        ] {
             let site =
                 Site::new(kind, json!({"format_type": "JSONL", "flattening": "Root level flattening"}));
             site.sync(stream(mode), &rows(&[(1, "a"), (2, "b")]));

@@ -16,9 +16,14 @@ fn spec_has_the_keys_that_pasted_configs_have() {
     for key in ["access_key_id", "secret_access_key"] {
         assert_eq!(properties[key]["airbyte_secret"], true, "{properties}");
     }
-    for key in
-        ["role_arn", "s3_bucket_region", "s3_endpoint", "s3_path_format", "file_name_pattern", "s3_bucket_path"]
-    {
+    for key in [
+        "role_arn",
+        "s3_bucket_region",
+        "s3_endpoint",
+        "s3_path_format",
+        "file_name_pattern",
+        "s3_bucket_path",
+    ] {
         assert!(properties[key].is_object(), "{key}");
     }
     let formats = properties["format"]["oneOf"].as_array().unwrap();

@@ -38,7 +38,7 @@ impl Asked {
 pub enum Action {
     /// It reaches the store, and the answer comes back.
     Pass,
-    /// It never reaches the store; this status with S3's XML of this code comes back.
+    /// It never reaches the store; this status with S3's XML of this code comes back, and with 200 an empty body.
     Answer(u16, &'static str),
     /// It reaches the store, and its answer is replaced by this one.
     Swallow(u16, &'static str),
@@ -193,7 +193,7 @@ fn header<'a>(headers: &'a str, name: &str) -> Option<&'a str> {
 }
 
 fn error(asked: &Asked, status: u16, code: &str) -> Vec<u8> {
-    let body = if asked.method == "HEAD" {
+    let body = if asked.method == "HEAD" || status == 200 {
         String::new()
     } else {
         format!(
@@ -201,7 +201,7 @@ fn error(asked: &Asked, status: u16, code: &str) -> Vec<u8> {
         )
     };
     format!(
-        "HTTP/1.1 {status} Test\r\ncontent-type: application/xml\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+        "HTTP/1.1 {status} Test\r\netag: \"none\"\r\ncontent-type: application/xml\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
         body.len()
     )
     .into_bytes()
