@@ -13,6 +13,8 @@ from pathlib import Path
 
 import boto3
 import fastavro
+import pyarrow
+import pyarrow.parquet
 import pytest
 
 BUCKET = "lake"
@@ -173,3 +175,19 @@ def test_doubles_of_avro_are_text_on_request_and_damage_is_named(connector, stor
         with pytest.raises(AssertionError) as fault:
             read(connector, store, tmp_path, f"bad/{name}.avro", {"filetype": "avro"})
         assert f"bad/{name}.avro" in str(fault.value) and "panicked" not in str(fault.value)
+
+
+def test_a_damaged_page_of_parquet_is_an_error_and_not_other_values(connector, store, tmp_path):
+    table = pyarrow.table({"n": pyarrow.array(range(5_000), pyarrow.int64())})
+    path = tmp_path / "n.parquet"
+    pyarrow.parquet.write_table(table, path, use_dictionary=False, compression="none", write_page_checksum=True)
+    content = bytearray(path.read_bytes())
+    store[1].put_object(Bucket=BUCKET, Key="pages/whole.parquet", Body=bytes(content))
+    _, rows = read(connector, store, tmp_path, "pages/whole.parquet", {"filetype": "parquet"})
+    assert [row["n"] for row in rows] == list(range(5_000))
+    place = content.index((2_500).to_bytes(8, "little"))
+    content[place] ^= 1
+    store[1].put_object(Bucket=BUCKET, Key="pages/damaged.parquet", Body=bytes(content))
+    with pytest.raises(AssertionError) as fault:
+        read(connector, store, tmp_path, "pages/damaged.parquet", {"filetype": "parquet"})
+    assert "damaged" in str(fault.value) and "pages/damaged.parquet" in str(fault.value)

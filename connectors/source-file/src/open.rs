@@ -122,7 +122,8 @@ impl Location {
         };
         let url = http::address(address, allow_private)?;
         // A path with dots for folders would be another object's.
-        if !address.ends_with(url.path()) {
+        let meant = address.split_once("://").and_then(|(_, rest)| rest.find('/').map(|at| &rest[at..]));
+        if meant != Some(url.path()) {
             return Err(error::bad_content(
                 "its key has dots for folders, which addresses cannot have; copy it to another key",
             ));
@@ -172,6 +173,11 @@ fn s3_address(url: &str, endpoint: &str, region: &str) -> io::Result<String> {
     let key = signature::path(key);
     let (endpoint, region) = (endpoint.trim().trim_end_matches('/'), region.trim());
     if !endpoint.is_empty() {
+        if !(endpoint.starts_with("https://") || endpoint.starts_with("http://")) {
+            return Err(error::bad_content(
+                "endpoint must be an address such as https://storage.example.com; other schemes are not supported",
+            ));
+        }
         return Ok(format!("{endpoint}/{bucket}/{key}"));
     }
     if region.is_empty() || !region.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-') {

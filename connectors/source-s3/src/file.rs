@@ -1,6 +1,8 @@
 //! One file of a stream: what columns it has, and its rows. Whether a failure is the
 //! store's or the content's is told apart here.
 
+use std::cell::Cell;
+
 use connector_kit::protocol::json;
 use connector_kit::{Error, ErrorKind, Result, SelectedStream, StreamEmitter};
 use files_kit::json::{self as lines, Shape};
@@ -11,10 +13,10 @@ use serde_json::{Map, Value};
 use crate::format::{Csv, Format, Inference};
 use crate::history::Cursor;
 use crate::listing::Entry;
-use crate::ranges::{Place, Ranges, Trouble};
+use crate::ranges::{self, AskedBody, Place, Ranges, Trouble};
 use crate::schema;
 use crate::time;
-use crate::windows::Windows;
+use crate::windows::{self, Windows};
 
 /// Why a file was not read.
 #[derive(Debug)]
@@ -50,11 +52,20 @@ struct Open {
     shown: String,
     place: Place,
     trouble: Trouble,
+    /// Its first bytes, asked for while the file before it was read.
+    first: Cell<Option<AskedBody>>,
+}
+
+/// A file that is read soon.
+#[derive(Debug)]
+pub(crate) struct Ahead {
+    pub(crate) entry: Entry,
+    first: Option<AskedBody>,
 }
 
 impl Open {
     fn text(&self, options: &Options) -> Result<Blocks> {
-        let ranges = Ranges::new(self.place.clone(), self.trouble.clone());
+        let ranges = Ranges::new(self.place.clone(), self.trouble.clone(), self.first.take());
         files_kit::open_text(ranges, &self.shown, options).map_err(|e| error::reading(&self.shown, None, e))
     }
 
@@ -63,23 +74,41 @@ impl Open {
     }
 
     fn parquet(&self) -> Result<Parquet<Windows>> {
-        let windows = Windows::new(self.place.clone(), self.trouble.clone());
+        let windows = Windows::new(self.place.clone(), self.trouble.clone(), self.first.take());
         let watch = windows.watch();
         Parquet::open(&self.shown, windows, watch)
     }
 
     fn avro(&self, options: &Options) -> Result<Avro> {
-        let ranges = Ranges::new(self.place.clone(), self.trouble.clone());
+        let ranges = Ranges::new(self.place.clone(), self.trouble.clone(), self.first.take());
         Avro::open(&self.shown, Box::new(ranges), options)
     }
 }
 
 impl Reader<'_> {
+    /// Asks for the first bytes of a file, so that they are there when its turn comes.
+    pub(crate) fn ahead(&self, entry: Entry) -> Ahead {
+        let place = Place { store: self.store.clone(), entry };
+        let (start, end) = match self.format {
+            Format::Parquet { .. } => windows::first_range(place.entry.size),
+            _ => ranges::first_range(place.entry.size),
+        };
+        // Without it nothing would say that later bytes are of the same version.
+        let first = (!place.entry.etag.is_empty()).then(|| place.ask(start, end));
+        Ahead { entry: place.entry, first }
+    }
+
     fn of<T>(&self, entry: &Entry, work: impl FnOnce(&Open) -> Result<T>) -> Result<T, Failure> {
+        self.of_ahead(Ahead { entry: entry.clone(), first: None }, work)
+    }
+
+    fn of_ahead<T>(&self, file: Ahead, work: impl FnOnce(&Open) -> Result<T>) -> Result<T, Failure> {
+        let Ahead { entry, first } = file;
         let open = Open {
             shown: self.store.url(&entry.key),
-            place: Place { store: self.store.clone(), entry: entry.clone() },
+            place: Place { store: self.store.clone(), entry },
             trouble: Trouble::default(),
+            first: Cell::new(first),
         };
         work(&open).map_err(|e| match (e.kind(), open.trouble.take()) {
             (ErrorKind::Stopped, _) => Failure::Fatal(e),
@@ -135,14 +164,14 @@ impl Reader<'_> {
     /// Sends the file's rows.
     pub(crate) fn send(
         &self,
-        entry: &Entry,
+        file: Ahead,
         stream: &SelectedStream,
         out: &mut StreamEmitter<Cursor>,
     ) -> Result<(), Failure> {
-        let constants = self.constants(entry, stream);
+        let constants = self.constants(&file.entry, stream);
         let whole = if self.schemaless { stream.column(schema::DATA) } else { None };
         let mut target = Target { stream, out, constants: &constants, whole };
-        self.of(entry, |file| match self.format {
+        self.of_ahead(file, |file| match self.format {
             Format::Csv(_) => match file.table(self.options)? {
                 Some(mut table) => rows::send(&file.shown, &mut table, self.options, &mut target),
                 None => Ok(()),

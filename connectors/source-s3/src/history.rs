@@ -148,6 +148,15 @@ impl History {
         }
     }
 
+    pub(crate) fn is_unread(&self, key: &str) -> bool {
+        self.unread.contains_key(key)
+    }
+
+    /// Forgets those that were not readable and are not there any more.
+    pub(crate) fn keep_unread(&mut self, there: &BTreeSet<String>) {
+        self.unread.retain(|key, _| there.contains(key));
+    }
+
     /// A file is not there any more.
     pub(crate) fn forget(&mut self, key: &str) {
         self.unread.remove(key);

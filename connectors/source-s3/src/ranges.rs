@@ -64,6 +64,16 @@ impl Place {
     }
 }
 
+/// What is asked for first of an object of this size.
+pub(crate) fn first_range(size: u64) -> (u64, u64) {
+    (0, range_end(0, size))
+}
+
+/// Nobody wants a last range of a few bytes.
+fn range_end(start: u64, size: u64) -> u64 {
+    if size - start <= RANGE + RANGE / 4 { size } else { start + RANGE }
+}
+
 /// See above.
 #[derive(Debug)]
 pub(crate) struct Ranges {
@@ -75,15 +85,16 @@ pub(crate) struct Ranges {
 }
 
 impl Ranges {
-    pub(crate) fn new(place: Place, trouble: Trouble) -> Self {
-        Self { place, trouble, asked: VecDeque::new(), next: 0, body: None }
+    /// `first` is what [`first_range`] says, where that was asked for before.
+    pub(crate) fn new(place: Place, trouble: Trouble, first: Option<AskedBody>) -> Self {
+        let next = if first.is_some() { first_range(place.entry.size).1 } else { 0 };
+        Self { place, trouble, asked: first.into_iter().collect(), next, body: None }
     }
 
     fn fill(&mut self) {
         let size = self.place.entry.size;
         while self.asked.len() < IN_FLIGHT && self.next < size {
-            // Nobody wants a last range of a few bytes.
-            let end = if size - self.next <= RANGE + RANGE / 4 { size } else { self.next + RANGE };
+            let end = range_end(self.next, size);
             self.asked.push_back(self.place.ask(self.next, end));
             self.next = end;
         }

@@ -1,5 +1,6 @@
 //! A stream's new files, oldest first, each from its first row to its last.
 
+use std::collections::{BTreeSet, VecDeque};
 use std::error::Error as _;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -11,7 +12,7 @@ use s3_kit::{Fault, Store};
 use crate::block_on::Asked;
 use crate::config::StreamConfig;
 use crate::discover;
-use crate::file::{Failure, Reader};
+use crate::file::{Ahead, Failure, Reader};
 use crate::globs::Globs;
 use crate::history::{Cursor, History};
 use crate::listing::{self, Entry, Sorter};
@@ -21,6 +22,8 @@ const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
 /// A file that is replaced while it is read is begun again so many times.
 const MOST_VERSIONS: u32 = 5;
 const SECOND: i64 = 1_000_000;
+/// Files whose first bytes are asked for while the one before them is read.
+const FILES_AHEAD: usize = 6;
 /// Files that are named in the error at the end.
 const NAMED: usize = 3;
 
@@ -53,7 +56,7 @@ impl Job<'_> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let now = i64::try_from(now.as_micros()).unwrap_or(i64::MAX);
         let mut history = History::new(resume, self.config.days_to_sync_if_history_is_full, now)?;
-        let sorter = self.list(&history)?;
+        let sorter = self.list(&mut history)?;
         out.estimate(None, i64::try_from(sorter.bytes).ok())?;
         let mut files = sorter.sorted()?;
         let reader = Reader {
@@ -65,15 +68,25 @@ impl Job<'_> {
         let (mut gone, mut bad) = (0_u64, 0_u64);
         let mut faults: Vec<Error> = Vec::new();
         let mut said = Instant::now();
-        while let Some(entry) = files.next()? {
-            let done = match self.file(&reader, &entry, stream, out) {
+        let mut ahead = VecDeque::new();
+        loop {
+            while ahead.len() <= FILES_AHEAD
+                && let Some(entry) = files.next()?
+            {
+                ahead.push_back(reader.ahead(entry));
+            }
+            let Some(file) = ahead.pop_front() else { break };
+            let entry = file.entry.clone();
+            let done = match self.file(&reader, file, stream, out) {
                 Ok(done) => done,
                 Err(error) => {
-                    // What was read so far was read for good.
-                    if error.kind() != ErrorKind::Stopped {
-                        out.checkpoint_now(&history.cursor())?;
-                    }
-                    return Err(error);
+                    // What was read so far was read for good. Asked to stop, this says it, too.
+                    let said = out.checkpoint_now(&history.cursor());
+                    return Err(if error.kind() == ErrorKind::Stopped {
+                        error
+                    } else {
+                        said.err().unwrap_or(error)
+                    });
                 }
             };
             match done {
@@ -114,12 +127,16 @@ impl Job<'_> {
     }
 
     /// What there is to read.
-    fn list(&self, history: &History) -> Result<Sorter> {
+    fn list(&self, history: &mut History) -> Result<Sorter> {
         let mut sorter = Sorter::default();
+        let mut still_unread = BTreeSet::new();
         let (mut known, mut early) = (0_u64, 0_u64);
         let globs = Globs::new(&self.config.globs);
         let skipped =
             listing::each(self.store, &globs, discover::prefix(self.config), self.stop, |object| {
+                if history.is_unread(&object.key) {
+                    still_unread.insert(object.key.clone());
+                }
                 if self.start.is_some_and(|start| object.modified < start) {
                     early += 1;
                 } else if history.wants(&object.key, object.modified) {
@@ -129,6 +146,7 @@ impl Job<'_> {
                 }
                 Ok(true)
             })?;
+        history.keep_unread(&still_unread);
         tracing::info!(
             "Stream {}: {} files of {} bytes to read, {known} read before, {early} older than start_date.",
             self.config.name,
@@ -165,20 +183,20 @@ impl Job<'_> {
     fn file(
         &self,
         reader: &Reader<'_>,
-        entry: &Entry,
+        mut file: Ahead,
         stream: &SelectedStream,
         out: &mut StreamEmitter<Cursor>,
     ) -> Result<Done> {
-        let mut entry = entry.clone();
-        if entry.etag.is_empty() {
+        if file.entry.etag.is_empty() {
             // Some stores leave it out of listings.
-            match self.look(&entry)? {
-                Some(known) => entry = known,
+            match self.look(&file.entry)? {
+                Some(known) => file = reader.ahead(known),
                 None => return Ok(Done::Gone),
             }
         }
+        let mut entry = file.entry.clone();
         for _ in 0..MOST_VERSIONS {
-            let error = match reader.send(&entry, stream, out) {
+            let error = match reader.send(file, stream, out) {
                 Ok(()) => return Ok(Done::Read(entry.modified)),
                 Err(Failure::Content(e)) if e.source().is_some_and(|s| s.is::<DoesNotFit>()) => {
                     return Err(e);
@@ -198,7 +216,8 @@ impl Job<'_> {
                 "{} was replaced while it was read; the new version is read from its beginning. Rows of the old version may have been sent.",
                 self.store.url(&entry.key)
             );
-            entry = now;
+            entry = now.clone();
+            file = reader.ahead(now);
         }
         Err(Error::transient(format!(
             "{} was replaced {MOST_VERSIONS} times while it was read; try again once its writer has finished.",

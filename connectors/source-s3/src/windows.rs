@@ -65,13 +65,18 @@ impl Window {
     }
 }
 
+/// What is asked for first of an object of this size.
+pub(crate) fn first_range(size: u64) -> (u64, u64) {
+    if size <= SMALL { (0, size) } else { (size - TAIL, size) }
+}
+
 impl Windows {
-    pub(crate) fn new(place: Place, trouble: Trouble) -> Self {
-        let size = place.entry.size;
-        let tail_start = if size <= SMALL { 0 } else { size - TAIL };
+    /// `first` is what [`first_range`] says, where that was asked for before.
+    pub(crate) fn new(place: Place, trouble: Trouble, first: Option<AskedBody>) -> Self {
+        let (tail_start, size) = first_range(place.entry.size);
         let state = State {
             head: (tail_start > 0).then(|| place.ask(0, 4)),
-            tail: Some(place.ask(tail_start, size)),
+            tail: Some(first.unwrap_or_else(|| place.ask(tail_start, size))),
             tail_start,
             ..State::default()
         };

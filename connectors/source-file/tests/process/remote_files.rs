@@ -103,9 +103,7 @@ fn s3_16_no_provider_asks_a_private_address_unless_allowed() {
         json!({"storage": "S3", "aws_access_key_id": "a", "aws_secret_access_key": "b",
             "endpoint": format!("{scheme}://{host}:{port}")})
     };
-    let ssh = |host: &str| {
-        json!({"storage": "SSH", "host": host, "port": port.to_string(), "user": "u", "password": "p"})
-    };
+    let ssh = |host: &str| json!({"storage": "SSH", "host": host, "port": port.to_string(), "user": "u", "password": "p"});
     let https = json!({"storage": "HTTPS"});
     let web = |host: &str| format!("https://{host}:{port}/f.csv");
     let tried: Vec<(Value, String)> = vec![
@@ -127,7 +125,8 @@ fn s3_16_no_provider_asks_a_private_address_unless_allowed() {
         (ssh("::1"), "/f.csv".into()),
     ];
     for (provider, url) in tried {
-        let error = Case::csv("").set("provider", provider.clone()).set("url", url.as_str().into()).check().error();
+        let error =
+            Case::csv("").set("provider", provider.clone()).set("url", url.as_str().into()).check().error();
         let named = ["allow_private_addresses", "use https", "not supported"];
         assert!(named.iter().any(|part| error.contains(part)), "{provider} {url}: {error}");
     }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::json;
 use testkit::Exit;
-use testkit::services::{Action, FaultyStore};
+use testkit::services::{Action, Authority, FaultyStore, Nginx};
 
 use crate::harness::{Lake, put};
 
@@ -134,4 +134,24 @@ fn a_store_that_stays_away_ends_the_sync_with_what_to_check() {
     let run = lake.through(&proxy).sync(&stream, None);
     assert_ne!(run.output.exit, Exit::Code(0));
     assert!(run.error().contains("denied"), "{}", run.error());
+}
+
+#[test]
+fn s3_17_a_store_behind_tls_is_believed_only_with_a_certificate_that_is_trusted_and_its_own() {
+    let mut lake = Lake::csv();
+    lake.put("a.csv", "id\n1\n", 0);
+    let authority = Authority::new();
+    let pass = format!(
+        "location / {{ proxy_pass http://127.0.0.1:{}; proxy_set_header Host $http_host; proxy_http_version 1.1; }}",
+        lake.store.port
+    );
+    let server = Nginx::start(authority.issue("DNS:localhost"), &pass);
+    lake.config["endpoint"] = format!("https://localhost:{}", server.port).into();
+    let error = lake.check().error();
+    assert!(error.contains("cannot prove who it is"), "{error}");
+    lake.authority = Some(authority.certificate());
+    assert_eq!(lake.read().ok().rows(), [r#"{"id":"1"}"#]);
+    lake.config["endpoint"] = format!("https://127.0.0.1:{}", server.port).into();
+    let error = lake.check().error();
+    assert!(error.contains("cannot prove who it is"), "{error}");
 }

@@ -15,6 +15,8 @@ pub(crate) struct Lake {
     pub(crate) store: ObjectStore,
     folder: Folder,
     pub(crate) config: Value,
+    /// An authority that the connector trusts besides the machine's.
+    pub(crate) authority: Option<PathBuf>,
 }
 
 /// What a run said.
@@ -27,7 +29,7 @@ impl Lake {
     pub(crate) fn new(format: Value) -> Self {
         let store = ObjectStore::start(StoreKind::Strict);
         let config = config(&store.endpoint(), format);
-        Self { store, folder: Folder::new(), config }
+        Self { store, folder: Folder::new(), config, authority: None }
     }
 
     pub(crate) fn csv() -> Self {
@@ -65,7 +67,11 @@ impl Lake {
         let mut args = vec![verb, "--config", &config];
         more.iter().for_each(|(flag, file)| args.extend([*flag, file]));
         let connector = Connector::new(env!("CARGO_BIN_EXE_source-s3"));
-        Run { output: connector.command(args).patience(Duration::from_secs(100)).output() }
+        let mut command = connector.command(args).patience(Duration::from_secs(100));
+        if let Some(authority) = &self.authority {
+            command = command.env("SSL_CERT_FILE", &authority.display().to_string());
+        }
+        Run { output: command.output() }
     }
 
     pub(crate) fn check(&self) -> Run {
@@ -173,9 +179,12 @@ pub(crate) fn config(endpoint: &str, format: Value) -> Value {
 
 pub(crate) fn put(path: &std::path::Path, content: &[u8], after: u64) {
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-    std::fs::write(path, content).unwrap();
-    let file = File::options().write(true).open(path).unwrap();
+    // As in a store, an object is replaced at once or not at all.
+    let new = path.with_file_name(".new");
+    std::fs::write(&new, content).unwrap();
+    let file = File::options().write(true).open(&new).unwrap();
     file.set_modified(UNIX_EPOCH + Duration::from_secs(BEGIN + after)).unwrap();
+    std::fs::rename(&new, path).unwrap();
 }
 
 impl Run {

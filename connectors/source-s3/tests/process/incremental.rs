@@ -107,3 +107,61 @@ fn a_full_refresh_ends_with_a_state_that_nothing_is_left_out_by() {
     let again = lake.read_stream(&stream, "full_refresh", Some(&first.state()));
     assert_eq!(again.ok().rows().len(), 1);
 }
+
+/// A store that lists so many pages of a thousand long keys, and has none of them to give.
+fn endless(pages: usize) -> u16 {
+    use std::io::{BufRead, BufReader, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for connection in listener.incoming().flatten() {
+            let mut lines = BufReader::new(connection.try_clone().unwrap()).lines().map_while(Result::ok);
+            let first = lines.next().unwrap_or_default();
+            lines.find(String::is_empty);
+            let (status, body) = if first.contains("list-type=2") {
+                let page = first
+                    .split("continuation-token=")
+                    .nth(1)
+                    .map_or(0, |t| t.split(['&', ' ']).next().unwrap().parse::<usize>().unwrap());
+                let mut body = String::from("<?xml version=\"1.0\"?><ListBucketResult><Name>lake</Name>");
+                for n in 0..1_000 {
+                    body += &format!(
+                        "<Contents><Key>{}/{page:06}-{n:04}.csv</Key><LastModified>2026-01-01T00:00:{:02}.000Z</LastModified><ETag>&quot;e&quot;</ETag><Size>9</Size></Contents>",
+                        "x".repeat(400),
+                        n % 60
+                    );
+                }
+                if page + 1 < pages {
+                    body += &format!(
+                        "<IsTruncated>true</IsTruncated><NextContinuationToken>{}</NextContinuationToken>",
+                        page + 1
+                    );
+                } else {
+                    body += "<IsTruncated>false</IsTruncated>";
+                }
+                ("200 OK", body + "</ListBucketResult>")
+            } else {
+                ("403 Forbidden", "<Error><Code>AccessDenied</Code><Message>no</Message></Error>".to_owned())
+            };
+            let mut connection = connection;
+            let _ = write!(
+                connection,
+                "HTTP/1.1 {status}\r\ncontent-type: application/xml\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+                body.len()
+            );
+        }
+    });
+    port
+}
+
+#[test]
+fn s3_04_a_listing_takes_no_more_memory_the_longer_it_is() {
+    // Kept in memory, the keys alone would be 100 MB.
+    let port = endless(250);
+    let mut lake = Lake::csv();
+    lake.config["endpoint"] = format!("http://127.0.0.1:{port}").into();
+    let run = lake.sync(&lake.stream_given(), None);
+    assert!(run.logged("250000 files of 2250000 bytes to read"), "{}", run.output.log());
+    assert!(run.error().contains("denied"), "{}", run.error());
+    assert!(run.output.peak_kib < 80 << 10, "{} KiB", run.output.peak_kib);
+}
