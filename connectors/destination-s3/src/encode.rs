@@ -82,6 +82,13 @@ impl FileWriter {
 /// What cannot be written, as a sentence.
 pub(crate) fn columnar_error(url: &str, error: columnar::Error) -> Error {
     match error {
+        // A part could not be sent, of this object or of another that had to give memory back.
+        columnar::Error::Io(error) if error.get_ref().is_some_and(|e| e.is::<s3_kit::Error>()) => {
+            match error.into_inner().map(|e| e.downcast::<s3_kit::Error>()) {
+                Some(Ok(error)) => (*error).into(),
+                _ => Error::system(format!("{url} cannot be written.")),
+            }
+        }
         columnar::Error::Io(_) | columnar::Error::Parquet(_) => {
             Error::system(format!("{url} cannot be written.")).with_source(error)
         }

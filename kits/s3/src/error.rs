@@ -5,7 +5,7 @@ use std::fmt;
 
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
-use connector_kit::Error as KitError;
+use connector_kit::{Error as KitError, ErrorKind};
 
 use crate::settings::{Credentials, Settings};
 
@@ -39,6 +39,12 @@ impl Error {
     #[must_use]
     pub fn fault(&self) -> Fault {
         self.fault
+    }
+
+    /// Who has to act.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        self.error.kind()
     }
 }
 

@@ -1,12 +1,11 @@
 //! Uploads in parts: sent as they come, seen by nobody until they are completed, and completed
 //! once however often that is asked for.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 
 use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart};
 use bytes::Bytes;
-use connector_kit::Error as KitError;
+use connector_kit::{Error as KitError, ErrorKind};
 use tokio::sync::OnceCell;
 use tokio::task::JoinHandle;
 
@@ -107,7 +106,8 @@ struct Shared {
     content_type: String,
     metadata: Vec<(String, String)>,
     id: OnceCell<String>,
-    failed: AtomicBool,
+    /// The first part's fate that did not arrive.
+    failed: OnceLock<(ErrorKind, String)>,
 }
 
 impl Store {
@@ -127,7 +127,7 @@ impl Store {
             content_type: content_type.to_owned(),
             metadata,
             id: OnceCell::new(),
-            failed: AtomicBool::new(false),
+            failed: OnceLock::new(),
         };
         Upload {
             store: self.clone(),
@@ -160,9 +160,7 @@ impl Store {
             Ok(written) => Ok(written),
             // Also when the store says that it failed: it may have succeeded all the same.
             Err(error) => match self.head(&upload.key).await {
-                Ok(Some(head)) if head.is_from(&upload.token) => {
-                    Ok(Written { etag: head.etag })
-                }
+                Ok(Some(head)) if head.is_from(&upload.token) => Ok(Written { etag: head.etag }),
                 _ => Err(error),
             },
         }
@@ -201,11 +199,12 @@ impl Upload {
                 self.store.url(&self.shared.key)
             ))));
         }
-        if self.shared.failed.load(Ordering::Relaxed) {
-            return Err(error::plain(KitError::transient(format!(
-                "A part of {} could not be sent.",
-                self.store.url(&self.shared.key)
-            ))));
+        if let Some((kind, said)) = self.shared.failed.get() {
+            return Err(error::plain(match kind {
+                ErrorKind::Config => KitError::config(said),
+                ErrorKind::Transient => KitError::transient(said),
+                ErrorKind::System | ErrorKind::Stopped => KitError::system(said),
+            }));
         }
         self.bytes += bytes.len() as u64;
         let taken = self.room.take(bytes.len());
@@ -213,10 +212,10 @@ impl Upload {
         let part = async move {
             let result = send(&store, &shared, number, bytes).await;
             drop(taken);
-            if result.is_err() {
-                shared.failed.store(true, Ordering::Relaxed);
-            }
-            result
+            result.inspect_err(|error| {
+                // Only the first counts.
+                let _ = shared.failed.set((error.kind(), error.to_string()));
+            })
         };
         self.parts.push(self.store.handle().spawn(part));
         Ok(())

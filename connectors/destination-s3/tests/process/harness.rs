@@ -152,7 +152,10 @@ impl Site {
 
     /// Every object of the bucket that readers look at.
     pub(crate) fn objects(&self) -> BTreeMap<String, Vec<u8>> {
-        self.everything().into_iter().filter(|(key, _)| !key.starts_with(&format!("{ROOT}/_ferry/"))).collect()
+        self.everything()
+            .into_iter()
+            .filter(|(key, _)| !key.starts_with(&format!("{ROOT}/_ferry/")))
+            .collect()
     }
 
     pub(crate) fn everything(&self) -> BTreeMap<String, Vec<u8>> {

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use serde_json::{Value, json};
-use testkit::services::{ObjectStore, StoreKind};
+use testkit::services::{Action, FaultyStore, ObjectStore, StoreKind};
 
 use crate::harness::{BINARY, Site, run};
 
@@ -74,4 +74,49 @@ fn check_names_the_key_that_is_wrong() {
     let quick = Site::new(StoreKind::Quick, json!({"format_type": "JSONL"}));
     let (status, message) = check(&quick, &json!({"s3_bucket_name": "nowhere"}));
     assert!(status == "FAILED" && message.contains("no bucket nowhere"), "{message}");
+}
+
+/// The status of a check that has no keys in its config but these variables.
+fn check_with(site: &Site, role: &str, variables: &[(&str, &str)]) -> (String, String) {
+    let mut config = site.config.clone();
+    for (key, value) in [("access_key_id", ""), ("secret_access_key", ""), ("role_arn", role)] {
+        config[key] = value.into();
+    }
+    let config = site.folder.json("config.json", &config);
+    let mut command = Command::new(BINARY);
+    command.args(["check", "--config", &config]).envs(variables.iter().copied());
+    // Nothing of this machine's own.
+    command.env("AWS_EC2_METADATA_DISABLED", "true").env("HOME", site.folder.path());
+    let status = run(&mut command, "").of_kind("CONNECTION_STATUS")[0]["connectionStatus"].clone();
+    (status["status"].as_str().unwrap().into(), status["message"].as_str().unwrap_or_default().into())
+}
+
+#[test]
+fn without_keys_the_environments_credentials_are_used_or_missed_by_name() {
+    let site = Site::jsonl();
+    let variables =
+        [("AWS_ACCESS_KEY_ID", ObjectStore::ACCESS_KEY), ("AWS_SECRET_ACCESS_KEY", ObjectStore::SECRET_KEY)];
+    assert_eq!(check_with(&site, "", &variables), ("SUCCEEDED".into(), String::new()));
+    let (status, message) = check_with(&site, "", &[]);
+    assert!(status == "FAILED" && message.contains("no credentials were found"), "{message}");
+}
+
+#[test]
+fn a_role_is_taken_on_with_the_environments_credentials() {
+    let mut site = Site::new(StoreKind::Quick, json!({"format_type": "JSONL"}));
+    let proxy = FaultyStore::before(site.server.port, |_| Action::Pass);
+    let roles = site.server.endpoint();
+    site.config["s3_endpoint"] = proxy.endpoint().into();
+    let variables = [
+        ("AWS_ACCESS_KEY_ID", "AKIDENVIRONMENT"),
+        ("AWS_SECRET_ACCESS_KEY", "secret"),
+        ("AWS_ENDPOINT_URL_STS", roles.as_str()),
+    ];
+    let answer = check_with(&site, "arn:aws:iam::123456789012:role/lake-writer", &variables);
+    assert_eq!(answer, ("SUCCEEDED".into(), String::new()));
+    // Keys of a session begin so; those of the environment are not what the store sees.
+    assert!(!proxy.seen().is_empty());
+    for asked in proxy.seen() {
+        assert!(asked.headers.contains("Credential=ASIA"), "{}", asked.headers);
+    }
 }
