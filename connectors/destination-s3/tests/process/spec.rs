@@ -3,9 +3,9 @@
 use std::process::Command;
 
 use serde_json::{Value, json};
-use testkit::services::{Action, FaultyStore, ObjectStore, StoreKind};
+use testkit::services::{Action, Authority, FaultyStore, Nginx, ObjectStore, StoreKind};
 
-use crate::harness::{BINARY, Site, run};
+use crate::harness::{BINARY, Site, noise, row, run, stream};
 
 #[test]
 fn spec_has_the_keys_that_pasted_configs_have() {
@@ -119,4 +119,23 @@ fn a_role_is_taken_on_with_the_environments_credentials() {
     for asked in proxy.seen() {
         assert!(asked.headers.contains("Credential=ASIA"), "{}", asked.headers);
     }
+}
+
+#[test]
+fn over_tls_a_server_that_nobody_vouches_for_is_refused_and_a_trusted_one_takes_large_objects() {
+    let mut site = Site::jsonl();
+    let authority = Authority::new();
+    let pass = format!(
+        "location / {{ client_max_body_size 0; proxy_pass http://127.0.0.1:{}; proxy_set_header Host $http_host; }}",
+        site.server.port
+    );
+    let tls = Nginx::start(authority.issue("DNS:localhost"), &pass);
+    site.config["s3_endpoint"] = format!("https://localhost:{}", tls.port).into();
+    let (status, message) = check(&site, &json!({}));
+    assert!(status == "FAILED" && message.contains("cannot prove who it is"), "{message}");
+    let input: String = (0..150).map(|id| row(id, &noise(id as u64, 64 << 10))).collect();
+    let mut trusting = site.command(&[stream("append")]);
+    let run = run(trusting.env("SSL_CERT_FILE", authority.certificate()), &input);
+    assert!(run.ok, "{}", run.text);
+    assert_eq!(site.rows().len(), 150);
 }
