@@ -295,8 +295,8 @@ fn check_frame<T: ChunkReader>(file: &str, input: &T, watch: &dyn Watch) -> Resu
     if length < 12 {
         return bad("is too short to be Parquet; it may be empty or cut short");
     }
-    let mut ends = || Ok::<_, ParquetError>((input.get_bytes(length - 8, 8)?, input.get_bytes(0, 4)?));
-    let (tail, head) = guarded(file, watch, &mut ends)?;
+    let ends = || Ok::<_, ParquetError>((input.get_bytes(length - 8, 8)?, input.get_bytes(0, 4)?));
+    let (tail, head) = guarded(file, watch, ends)?;
     let (Some(tail), Some(head)) = (tail.first_chunk::<8>(), head.first_chunk::<4>()) else {
         return bad("ends sooner than it should; it changed or was cut short");
     };

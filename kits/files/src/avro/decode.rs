@@ -306,7 +306,7 @@ fn digits(bytes: &[u8]) -> String {
         let mut rest = 0_u64;
         for byte in &mut magnitude {
             let value = (rest << 8) | u64::from(*byte);
-            *byte = u8::try_from(value / 1_000_000_000 & 0xFF).unwrap_or_default();
+            *byte = u8::try_from((value / 1_000_000_000) & 0xFF).unwrap_or_default();
             rest = value % 1_000_000_000;
         }
         groups.push(rest);
