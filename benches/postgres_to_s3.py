@@ -9,6 +9,7 @@ the same table to a local file in the same round.
 Prints wall and CPU seconds and peak memory of each, in turn. Row counts of all results are compared.
 """
 
+import atexit
 import json
 import pathlib
 import shutil
@@ -61,6 +62,7 @@ def main():
     bucket.mkdir(parents=True)
     store = subprocess.Popen([STORE, "--host", "127.0.0.1", "--port", str(port), "--access-key", "key", "--secret-key",
                               "secret", bucket.parent], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    atexit.register(store.kill)
     time.sleep(1)
     s3 = {"s3_endpoint": f"http://127.0.0.1:{port}", "s3_bucket_name": "lake", "s3_bucket_path": "base", "s3_bucket_region": "us-east-1",
           "access_key_id": "key", "secret_access_key": "secret", "s3_path_format": "${STREAM_NAME}/",
