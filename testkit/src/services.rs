@@ -5,11 +5,15 @@
 mod nginx;
 mod postgres;
 mod proxy;
+mod s3;
+mod sshd;
 mod tls;
 
 pub use nginx::Nginx;
 pub use postgres::{Options, Postgres, Session, Version};
 pub use proxy::{Cut, Proxy};
+pub use s3::{Action, Asked, FaultyStore, ObjectStore, StoreKind};
+pub use sshd::Sshd;
 pub use tls::Authority;
 
 use std::net::TcpListener;

@@ -24,6 +24,11 @@ pub(crate) fn servers() -> PathBuf {
     profile().parent().expect("a profile's folder is inside the target folder").join("servers")
 }
 
+/// The environment of servers and clients written in Python.
+pub(crate) fn python() -> PathBuf {
+    profile().parent().expect("a profile's folder is inside the target folder").join("python")
+}
+
 /// A test runs from `<target>/<profile>/deps`.
 fn profile() -> PathBuf {
     let test = std::env::current_exe().expect("a test has a path");

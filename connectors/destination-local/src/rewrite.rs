@@ -13,7 +13,7 @@ use crate::error::{columnar_error, io_error};
 use crate::keys::{KeyReader, KeyWriter};
 use crate::manifest::{DataFile, KeySpec, TEMP};
 use crate::merge::Placed;
-use crate::text::{TextOut, copy_rows};
+use crate::text::copy_rows;
 
 /// Writes `file` of `from` without its losers to `to` under a new name; `None` when no row
 /// is left. The file keeps its format, whatever the config says now.
@@ -78,15 +78,14 @@ fn copy_data(
     if file.name.ends_with(".parquet") {
         let (options, block) = match style {
             Style::Parquet { options, block } => (options.clone(), *block),
-            Style::Text { .. } => (
-                columnar::ParquetOptions { codec: columnar::Codec::Snappy, created_by: "ferrybyte".into() },
-                16 << 20,
-            ),
+            Style::Text { .. } => {
+                (columnar::ParquetOptions::new(columnar::Codec::Snappy, "ferrybyte"), 16 << 20)
+            }
         };
         return columnar::read::copy_rows(data, target, &options, block, keep)
             .map_err(|e| columnar_error(&path, e));
     }
-    let mut out = TextOut::new(target, gzip);
+    let mut out = columnar::TextOut::new(target, gzip);
     let copied = copy_rows(data, &mut out, gzip, csv, keep).and_then(|counts| Ok((out.close()?, counts)));
     let (target, (read, written)) = copied.map_err(|e| io_error("copy the rows of", &path, e))?;
     Ok((target, read, written))

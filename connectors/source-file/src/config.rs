@@ -1,6 +1,6 @@
 //! The config, with the keys of Airbyte's file source, and a few of our own.
 
-use connector_kit::{Error, Result};
+use connector_kit::{Error, Result, Secret};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -78,10 +78,79 @@ pub(crate) enum Provider {
         #[serde(default)]
         allow_private_addresses: bool,
     },
+    /// An object of Amazon S3, or of another store that speaks its protocol; url is bucket/key.
+    #[serde(rename = "S3")]
+    #[schemars(title = "S3: Amazon Web Services")]
+    S3 {
+        /// The access key's public half. Without it the object has to be open to all.
+        aws_access_key_id: Option<Secret>,
+        /// The access key's secret half.
+        aws_secret_access_key: Option<Secret>,
+        /// The region of the bucket.
+        #[serde(default = "first_region")]
+        region: String,
+        /// The address of a store that is not Amazon's. Empty for Amazon's.
+        #[serde(default)]
+        endpoint: String,
+        /// Also read from loopback and private addresses, and over plain http there.
+        #[serde(default)]
+        allow_private_addresses: bool,
+    },
+    /// An object of Google Cloud Storage that is open to all; url is bucket/key.
+    #[serde(rename = "GCS")]
+    #[schemars(title = "GCS: Google Cloud Storage")]
+    Gcs {
+        /// Not supported yet; leave it out, and give public objects.
+        service_account_json: Option<Secret>,
+    },
+    /// A file on an SSH server, by its file transfer subsystem.
+    #[serde(rename = "SSH")]
+    #[schemars(title = "SSH: Secure Shell")]
+    Ssh(Sftp),
+    /// As SSH; the transfer is SFTP's, which all of them offer.
+    #[serde(rename = "SCP")]
+    #[schemars(title = "SCP: Secure copy protocol")]
+    Scp(Sftp),
+    /// As SSH.
+    #[serde(rename = "SFTP")]
+    #[schemars(title = "SFTP: Secure File Transfer Protocol")]
+    Sftp(Sftp),
     /// A file on the machine that runs the connector.
     #[serde(rename = "local")]
     #[schemars(title = "Local Filesystem")]
     Local {},
+}
+
+fn first_region() -> String {
+    "us-east-1".to_owned()
+}
+
+/// An SSH server, and who asks.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+pub(crate) struct Sftp {
+    /// The user to log in as.
+    pub(crate) user: String,
+    /// That user's password.
+    pub(crate) password: Option<Secret>,
+    /// That user's private key, without a passphrase, instead of a password.
+    #[schemars(extend("multiline" = true))]
+    pub(crate) private_key: Option<Secret>,
+    /// The server's name or address.
+    pub(crate) host: String,
+    /// The server's port.
+    #[serde(default = "ssh_port")]
+    pub(crate) port: String,
+    /// The fingerprint of the server's key, as ssh-keygen -lf prints it (SHA256:…). Without it, whatever key the server
+    /// shows is accepted, with a warning that names its fingerprint.
+    pub(crate) host_key: Option<String>,
+    /// Also connect to loopback and private addresses. Off, because whoever can edit a config could otherwise reach
+    /// servers that only this machine can.
+    #[serde(default)]
+    pub(crate) allow_private_addresses: bool,
+}
+
+fn ssh_port() -> String {
+    "22".to_owned()
 }
 
 /// What to do with a row that has not as many fields as the header.
@@ -102,6 +171,24 @@ impl Config {
         if self.url.trim().is_empty() {
             return Err(Error::config("url is empty; write the file's path or address there."));
         }
+        match &self.provider {
+            Provider::Gcs { service_account_json: Some(key) } if !key.expose().trim().is_empty() => {
+                return Err(Error::config(
+                    "service_account_json is not supported yet; leave it out if the object is public, or use the provider HTTPS with a signed address.",
+                ));
+            }
+            Provider::S3 { aws_access_key_id: id, aws_secret_access_key: secret, .. } => {
+                let given =
+                    |key: &Option<Secret>| key.as_ref().is_some_and(|k| !k.expose().trim().is_empty());
+                if given(id) != given(secret) {
+                    return Err(Error::config(
+                        "aws_access_key_id and aws_secret_access_key go together: give both, or neither for a public object.",
+                    ));
+                }
+            }
+            Provider::Ssh(server) | Provider::Scp(server) | Provider::Sftp(server) => server.validate()?,
+            _ => {}
+        }
         if self.url.contains("docs.google.com/spreadsheets") {
             return Err(Error::config(
                 "url is a Google spreadsheet, not a file; export it as CSV and give the file's address.",
@@ -112,5 +199,23 @@ impl Config {
 
     pub(crate) fn max_record_bytes(&self) -> usize {
         self.max_record_mib as usize * (1 << 20)
+    }
+}
+
+impl Sftp {
+    fn validate(&self) -> Result<()> {
+        self.port_number()?;
+        if self.host.trim().is_empty() || self.user.trim().is_empty() {
+            return Err(Error::config("host and user of the provider must not be empty."));
+        }
+        if self.password.is_none() == self.private_key.is_none() {
+            return Err(Error::config("Give either password or private_key of the provider."));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn port_number(&self) -> Result<u16> {
+        let port = self.port.trim().parse().ok().filter(|port| *port != 0);
+        port.ok_or_else(|| Error::config("port of the provider must be a number from 1 to 65535."))
     }
 }

@@ -3,20 +3,20 @@
 //! never taken for the end of the file.
 
 use std::error::Error as StdError;
-use std::io::{self, Read};
+use std::io;
 use std::net::IpAddr;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use connector_kit::{Stop, tracing};
 use reqwest::header::{self, HeaderMap, HeaderValue};
 use reqwest::{Client, Response, StatusCode, Url};
 
-use crate::addresses::{Allowed, Checked, Refused};
-use crate::error;
+use files_kit::error;
 
-/// Parts of the body on their way to the reader.
-const QUEUED_PARTS: usize = 8;
+use crate::addresses::{Allowed, Checked, Refused};
+use crate::body::{Body, Parts};
+use crate::signature::Signer;
+
 const MAX_REDIRECTS: usize = 10;
 /// Failures in a row, without a byte between them, that end the download.
 const MAX_TRIES: u32 = 5;
@@ -31,32 +31,11 @@ const SILENCE_TIME: Duration = Duration::from_secs(60);
 pub(crate) struct Settings {
     pub(crate) user_agent: bool,
     pub(crate) allow_private: bool,
+    /// For object stores: whose requests they are. Only the first address's host is told.
+    pub(crate) signer: Option<Signer>,
+    /// Whether the file is an object, of a bucket that is in a region.
+    pub(crate) is_object: bool,
     pub(crate) stop: Stop,
-}
-
-/// The body of the answer, without gaps.
-pub(crate) struct Body {
-    parts: Receiver<io::Result<Vec<u8>>>,
-    part: io::Cursor<Vec<u8>>,
-    ended: bool,
-}
-
-impl Read for Body {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        loop {
-            let n = self.part.read(buf)?;
-            if n > 0 || self.ended || buf.is_empty() {
-                return Ok(n);
-            }
-            match self.parts.recv() {
-                Ok(Ok(part)) if part.is_empty() => self.ended = true,
-                Ok(Ok(part)) => self.part = io::Cursor::new(part),
-                Ok(Err(e)) => return Err(e),
-                // The thread says when it is done; without that it died.
-                Err(_) => return Err(error::interrupted("the download ended without a reason; try again")),
-            }
-        }
-    }
 }
 
 /// The address to ask first; the provider decides the scheme where the config names none.
@@ -101,24 +80,13 @@ fn check(url: &Url, allow_private: bool) -> io::Result<Allowed> {
 
 /// Begins the download. Faults show when the body is read.
 pub(crate) fn open(url: Url, settings: Settings) -> io::Result<Body> {
-    let (sender, parts) = sync_channel(QUEUED_PARTS);
-    let log = tracing::dispatcher::get_default(Clone::clone);
-    std::thread::Builder::new().name("download".into()).spawn(move || {
-        tracing::dispatcher::with_default(&log, || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            let result = runtime
-                .and_then(|runtime| runtime.block_on(Download::new(url, settings, sender.clone())?.run()));
-            // An empty part is the end. Nobody listening any more is no fault.
-            let _ = sender.send(result.map(|()| Vec::new()));
-        });
-    })?;
-    Ok(Body { parts, part: io::Cursor::default(), ended: false })
+    Body::fetch(move |sender| async move { Download::new(url, settings, sender)?.run().await })
 }
 
 struct Download {
     start: Url,
     settings: Settings,
-    sender: SyncSender<io::Result<Vec<u8>>>,
+    sender: Parts,
     clients: [Option<Client>; 2],
     /// Bytes handed on.
     offset: u64,
@@ -138,7 +106,7 @@ enum Ended {
 }
 
 impl Download {
-    fn new(start: Url, settings: Settings, sender: SyncSender<io::Result<Vec<u8>>>) -> io::Result<Self> {
+    fn new(start: Url, settings: Settings, sender: Parts) -> io::Result<Self> {
         // reqwest looks for the process's provider; a second call finds it set, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
         Ok(Self { start, settings, sender, clients: [None, None], offset: 0, validator: None, length: None })
@@ -214,10 +182,20 @@ impl Download {
                     .header(header::RANGE, format!("bytes={}-", self.offset))
                     .header(header::IF_RANGE, validator.clone());
             }
+            if let Some(signer) = self.settings.signer.as_ref().filter(|_| same_store(&self.start, &url)) {
+                for (name, value) in signer.headers(&url, SystemTime::now()) {
+                    request = request.header(name, value);
+                }
+            }
             let response = request
                 .send()
                 .await
                 .map_err(|e| refused(&e).unwrap_or_else(|| Ended::Lost(transport(&e), None)))?;
+            if let Some(region) = other_region(&response, &self.settings) {
+                return Err(Ended::Failed(error::bad_content(format!(
+                    "its bucket is in the region {region}; set region to it"
+                ))));
+            }
             if !response.status().is_redirection() {
                 return Ok(response);
             }
@@ -282,7 +260,7 @@ impl Download {
                 self.length = response.content_length();
                 Ok(0)
             }
-            _ => Err(unwanted(status, headers)),
+            _ => Err(unwanted(status, headers, &self.settings)),
         }
     }
 }
@@ -296,7 +274,24 @@ fn lost(what: &str) -> Ended {
     Ended::Lost(error::interrupted(what), None)
 }
 
-fn unwanted(status: StatusCode, headers: &HeaderMap) -> Ended {
+/// Whether a redirect stays with those whom the signature is for.
+fn same_store(first: &Url, then: &Url) -> bool {
+    let amazon = |url: &Url| url.host_str().is_some_and(|h| h.ends_with(".amazonaws.com"));
+    then.scheme() == first.scheme()
+        && ((then.host_str() == first.host_str() && then.port() == first.port())
+            || (amazon(first) && amazon(then)))
+}
+
+/// Where the bucket is, if a store says that it is elsewhere than asked.
+fn other_region(response: &Response, settings: &Settings) -> Option<String> {
+    if !settings.is_object || !matches!(response.status().as_u16(), 301 | 400) {
+        return None;
+    }
+    let region = response.headers().get("x-amz-bucket-region")?.to_str().ok()?;
+    Some(region.to_owned())
+}
+
+fn unwanted(status: StatusCode, headers: &HeaderMap, settings: &Settings) -> Ended {
     let says = format!("the server answers {status}");
     match status.as_u16() {
         408 | 425 | 429 | 500..=599 => {
@@ -309,6 +304,9 @@ fn unwanted(status: StatusCode, headers: &HeaderMap) -> Ended {
                 after.map(Duration::from_secs),
             )
         }
+        400 | 401 | 403 if settings.signer.is_some() => Ended::Failed(error::bad_content(format!(
+            "{says}; check aws_access_key_id, aws_secret_access_key and what they may read"
+        ))),
         401 | 403 | 407 => Ended::Failed(error::bad_content(format!(
             "{says}; the file is not public, or the address lacks its credentials"
         ))),

@@ -3,9 +3,12 @@
 use connector_kit::{Error, FieldType, Result, tracing};
 use serde_json::{Map, Value};
 
-use crate::compression::Compression;
-use crate::config::Format;
-use crate::encoding::TextEncoding;
+use files_kit::compression::Compression;
+use files_kit::encoding::TextEncoding;
+use files_kit::options::{ColumnRef, Header, Nulls, Ragged, Types};
+use files_kit::{Keys, Options};
+
+use crate::config::{Config, Format, RaggedRows};
 
 /// What pandas takes for "no value" unless told otherwise.
 const PANDAS_NULLS: [&str; 19] = [
@@ -35,149 +38,124 @@ const REFUSED: [&str; 14] = [
     "lineterminator",
 ];
 
-/// Where column names come from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Header {
-    /// The record after this many others, which are dropped.
-    Row(usize),
-    /// There is none: names are given, or are 0, 1, 2 …
-    None,
+/// What messages call the options.
+pub(crate) static KEYS: Keys = Keys {
+    delimiter: "sep in reader_options",
+    quote: "quotechar in reader_options",
+    encoding: "encoding in reader_options",
+    compression: "compression in reader_options",
+    header: "header in reader_options",
+    names: "names in reader_options",
+    columns: "usecols in reader_options",
+    columns_out: "choose other columns with usecols in reader_options",
+    types: "dtype in reader_options",
+    max_ratio: "max_decompression_ratio",
+    max_record: "max_record_mib",
+    ragged: "ragged_rows to null_and_report",
+    format: "format",
+    place: "url",
+};
+
+/// The options of a config.
+pub(crate) fn of(config: &Config) -> Result<Options> {
+    let mut options = parse(config.reader_options.as_deref(), config.format)?;
+    options.max_ratio = config.max_decompression_ratio;
+    options.max_record = config.max_record_bytes();
+    options.ragged = match config.ragged_rows {
+        RaggedRows::Error => Ragged::Error,
+        RaggedRows::NullAndReport => Ragged::NullAndReport,
+    };
+    Ok(options)
 }
 
-/// Which texts are null.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Nulls {
-    /// In every column, quoted or not, as pandas has it.
-    pub(crate) everywhere: Vec<String>,
-    /// In columns that are not text, unquoted.
-    pub(crate) words: Vec<&'static str>,
-    /// Whether an unquoted empty field is null in text columns too.
-    pub(crate) empty: bool,
-}
-
-/// A column as `usecols` names it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum ColumnRef {
-    Name(String),
-    Position(usize),
-}
-
-/// The types that `dtype` asks for.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Types {
-    pub(crate) all: Option<FieldType>,
-    pub(crate) columns: Vec<(String, FieldType)>,
-}
-
-#[derive(Clone, Debug)]
-pub(crate) struct Options {
-    pub(crate) delimiter: u8,
-    pub(crate) quote: Option<u8>,
-    pub(crate) header: Header,
-    pub(crate) names: Option<Vec<String>>,
-    pub(crate) skip_lines: usize,
-    pub(crate) skip_blank_lines: bool,
-    pub(crate) nulls: Nulls,
-    pub(crate) columns: Option<Vec<ColumnRef>>,
-    pub(crate) rows: Option<u64>,
-    pub(crate) types: Types,
-    pub(crate) encoding: TextEncoding,
-    pub(crate) compression: Compression,
-}
-
-impl Options {
-    pub(crate) fn parse(text: Option<&str>, format: Format) -> Result<Self> {
-        let text = text.map(str::trim).filter(|t| !t.is_empty()).unwrap_or("{}");
-        let Ok(Value::Object(map)) = serde_json::from_str(text) else {
-            return Err(Error::config(
-                "Field 'reader_options' is not valid JSON object. Write it as one, such as {\"sep\": \";\"}.",
-            ));
-        };
-        let mut options = Self {
-            delimiter: if format == Format::Tsv { b'\t' } else { b',' },
-            quote: Some(b'"'),
-            header: if map.contains_key("names") { Header::None } else { Header::Row(0) },
-            names: None,
-            skip_lines: 0,
-            skip_blank_lines: true,
-            nulls: Nulls::default(),
-            columns: None,
-            rows: None,
-            types: Types::default(),
-            encoding: TextEncoding::Utf8,
-            compression: Compression::Infer,
-        };
-        options.nulls = nulls(&map)?;
-        for (key, value) in &map {
-            options.set(key, value, format)?;
-        }
-        if Some(options.delimiter) == options.quote {
-            return Err(Error::config("reader_options: sep and quotechar are the same; they must differ."));
-        }
-        Ok(options)
+fn parse(text: Option<&str>, format: Format) -> Result<Options> {
+    let text = text.map(str::trim).filter(|t| !t.is_empty()).unwrap_or("{}");
+    let Ok(Value::Object(map)) = serde_json::from_str(text) else {
+        return Err(Error::config(
+            "Field 'reader_options' is not valid JSON object. Write it as one, such as {\"sep\": \";\"}.",
+        ));
+    };
+    let mut options = Options::new(&KEYS);
+    if format == Format::Tsv {
+        options.delimiter = b'\t';
     }
-
-    fn set(&mut self, key: &str, value: &Value, format: Format) -> Result<()> {
-        let common = matches!(key, "encoding" | "compression" | "nrows" | "dtype" | "usecols");
-        if !common && !matches!(format, Format::Csv | Format::Tsv) {
-            tracing::warn!("The option {key:?} in reader_options has no effect on this format.");
-            return Ok(());
-        }
-        match key {
-            "sep" | "delimiter" => self.delimiter = one_byte(key, value)?,
-            "quotechar" => self.quote = if value.is_null() { None } else { Some(one_byte(key, value)?) },
-            "encoding" => {
-                if !value.is_null() {
-                    self.encoding = TextEncoding::by_name(
-                        value.as_str().ok_or_else(|| wrong(key, "the name of an encoding"))?,
-                    )?;
-                }
-            }
-            "header" => {
-                self.header = match value {
-                    Value::Null => Header::None,
-                    Value::String(s) if s == "infer" => self.header.clone(),
-                    other => Header::Row(count(key, other)?),
-                }
-            }
-            "names" => self.names = if value.is_null() { None } else { Some(strings(key, value)?) },
-            "skiprows" => self.skip_lines = if value.is_null() { 0 } else { count(key, value)? },
-            "skip_blank_lines" => {
-                self.skip_blank_lines = value.as_bool().ok_or_else(|| wrong(key, "true or false"))?
-            }
-            "na_values" | "keep_default_na" => {}
-            "usecols" => self.columns = if value.is_null() { None } else { Some(column_refs(value)?) },
-            "nrows" => self.rows = if value.is_null() { None } else { Some(count(key, value)? as u64) },
-            "dtype" => self.types = types(value)?,
-            "compression" => {
-                self.compression = match value {
-                    Value::Null => Compression::None,
-                    Value::String(s) => match s.as_str() {
-                        "infer" => Compression::Infer,
-                        "gzip" | "gz" => Compression::Gzip,
-                        "zstd" => Compression::Zstd,
-                        _ => return Err(wrong(key, "infer, gzip, zstd or null")),
-                    },
-                    _ => return Err(wrong(key, "infer, gzip, zstd or null")),
-                }
-            }
-            refused if REFUSED.contains(&refused) => {
-                let harmless = value.is_null()
-                    || (key == "doublequote" && value == true)
-                    || (key == "decimal" && value == ".")
-                    || (key == "quoting" && value == 0);
-                if !harmless {
-                    return Err(Error::config(format!(
-                        "reader_options: {key} is not supported, and leaving it out of account would change values; remove it."
-                    )));
-                }
-            }
-            unknown => {
-                tracing::warn!("The option {unknown:?} in reader_options is not known and has no effect.")
-            }
-        }
-        Ok(())
+    if map.contains_key("names") {
+        options.header = Header::None("");
     }
+    options.nulls = nulls(&map)?;
+    for (key, value) in &map {
+        set(&mut options, key, value, format)?;
+    }
+    if Some(options.delimiter) == options.quote {
+        return Err(Error::config("reader_options: sep and quotechar are the same; they must differ."));
+    }
+    Ok(options)
+}
+
+fn set(options: &mut Options, key: &str, value: &Value, format: Format) -> Result<()> {
+    let common = matches!(key, "encoding" | "compression" | "nrows" | "dtype" | "usecols");
+    if !common && !matches!(format, Format::Csv | Format::Tsv) {
+        tracing::warn!("The option {key:?} in reader_options has no effect on this format.");
+        return Ok(());
+    }
+    match key {
+        "sep" | "delimiter" => options.delimiter = one_byte(key, value)?,
+        "quotechar" => options.quote = if value.is_null() { None } else { Some(one_byte(key, value)?) },
+        "encoding" => {
+            if !value.is_null() {
+                let name = value.as_str().ok_or_else(|| wrong(key, "the name of an encoding"))?;
+                options.encoding = TextEncoding::by_name(name).ok_or_else(|| {
+                        Error::config(format!(
+                            "reader_options: the encoding {name:?} is not known; use utf-8, utf-16, latin-1, windows-1252 or another name of the Encoding Standard."
+                        ))
+                    })?;
+            }
+        }
+        "header" => {
+            options.header = match value {
+                Value::Null => Header::None(""),
+                Value::String(s) if s == "infer" => options.header.clone(),
+                other => Header::Row(count(key, other)?),
+            }
+        }
+        "names" => options.names = if value.is_null() { None } else { Some(strings(key, value)?) },
+        "skiprows" => options.skip_lines = if value.is_null() { 0 } else { count(key, value)? },
+        "skip_blank_lines" => {
+            options.skip_blank_lines = value.as_bool().ok_or_else(|| wrong(key, "true or false"))?
+        }
+        "na_values" | "keep_default_na" => {}
+        "usecols" => options.columns = if value.is_null() { None } else { Some(column_refs(value)?) },
+        "nrows" => options.rows = if value.is_null() { None } else { Some(count(key, value)? as u64) },
+        "dtype" => options.types = types(value)?,
+        "compression" => {
+            options.compression = match value {
+                Value::Null => Compression::None,
+                Value::String(s) => match s.as_str() {
+                    "infer" => Compression::Infer,
+                    "gzip" | "gz" => Compression::Gzip,
+                    "zstd" => Compression::Zstd,
+                    "bz2" | "bzip2" => Compression::Bzip2,
+                    _ => return Err(wrong(key, "infer, gzip, zstd, bz2 or null")),
+                },
+                _ => return Err(wrong(key, "infer, gzip, zstd, bz2 or null")),
+            }
+        }
+        refused if REFUSED.contains(&refused) => {
+            let harmless = value.is_null()
+                || (key == "doublequote" && value == true)
+                || (key == "decimal" && value == ".")
+                || (key == "quoting" && value == 0);
+            if !harmless {
+                return Err(Error::config(format!(
+                    "reader_options: {key} is not supported, and leaving it out of account would change values; remove it."
+                )));
+            }
+        }
+        unknown => {
+            tracing::warn!("The option {unknown:?} in reader_options is not known and has no effect.")
+        }
+    }
+    Ok(())
 }
 
 fn wrong(key: &str, expected: &str) -> Error {
@@ -239,7 +217,7 @@ fn nulls(map: &Map<String, Value>) -> Result<Nulls> {
     }
     let defaults = keep != Some(false);
     let words = if defaults { WORDS_FOR_NULL.to_vec() } else { Vec::new() };
-    Ok(Nulls { everywhere, words, empty: defaults })
+    Ok(Nulls { everywhere, in_text: true, words, empty: defaults })
 }
 
 fn types(value: &Value) -> Result<Types> {

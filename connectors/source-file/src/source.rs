@@ -1,18 +1,20 @@
 //! The connector: which format is read how. Everything below is synchronous; one file is
 //! read by one thread.
 
+use std::fs::File;
+use std::sync::Arc;
+
+use connector_kit::protocol::Stream;
 use connector_kit::{Connector, Context, Result, SelectedStream, Source, StreamEmitter, Streams};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use files_kit::json::{self, Shape};
+use files_kit::{Options, Parquet, Table, Target, Unwatched, nothing_in, rows, sample};
+
 use crate::config::{Config, Format};
-use crate::discover;
-use crate::json::{self, Shape};
 use crate::open::Location;
-use crate::options::Options;
-use crate::parquet::Parquet;
-use crate::read;
-use crate::table::Table;
+use crate::options;
 
 /// A file is always read whole: there is nothing to go on from.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -38,11 +40,11 @@ impl SourceFile {
     fn open_table(&self) -> Result<Table> {
         let file = &self.location.shown;
         Table::open(file, self.location.open_text(&self.options)?, &self.options)?
-            .ok_or_else(|| discover::nothing_in(file))
+            .ok_or_else(|| nothing_in(file, &self.options))
     }
 
-    fn open_parquet(&self) -> Result<Parquet> {
-        Parquet::open(&self.location.shown, self.location.open_file()?)
+    fn open_parquet(&self) -> Result<Parquet<File>> {
+        Parquet::open(&self.location.shown, self.location.open_file()?, Arc::new(Unwatched))
     }
 
     fn properties(&self) -> Result<Map<String, Value>> {
@@ -52,9 +54,9 @@ impl SourceFile {
         let file = &self.location.shown;
         match self.shape() {
             Some(shape) => {
-                discover::json(file, &mut self.location.open_text(&self.options)?, shape, &self.options)
+                sample::json(file, &mut self.location.open_text(&self.options)?, shape, &self.options)
             }
-            None => discover::table(file, &mut self.open_table()?, &self.options, self.config.ragged_rows),
+            None => sample::table(file, &mut self.open_table()?, &self.options),
         }
     }
 
@@ -65,10 +67,10 @@ impl SourceFile {
         match self.shape() {
             Some(shape) => {
                 let mut blocks = self.location.open_text(&self.options)?;
-                let found = json::each(&self.location.shown, &mut blocks, shape, |object| {
+                let found = json::each(&self.location.shown, &mut blocks, shape, &self.options, |object| {
                     object.members(|_| ()).map(|()| false)
                 })?;
-                if found == 0 { Err(discover::nothing_in(&self.location.shown)) } else { Ok(()) }
+                if found == 0 { Err(nothing_in(&self.location.shown, &self.options)) } else { Ok(()) }
             }
             None => self.open_table()?.each(|_| Ok(false)),
         }
@@ -76,28 +78,28 @@ impl SourceFile {
 
     fn rows(&self, stream: &SelectedStream, out: &mut StreamEmitter<Whole>) -> Result<()> {
         let file = &self.location.shown;
+        let mut target = Target { stream, out, constants: &[], whole: None };
         if self.config.format == Format::Parquet {
-            return self.open_parquet()?.read(&self.options, stream, out);
+            return self.open_parquet()?.send(&self.options, &mut target);
         }
         match self.shape() {
-            Some(shape) => json::read(
-                file,
-                &mut self.location.open_text(&self.options)?,
-                shape,
-                &self.options,
-                stream,
-                out,
-            ),
-            None => read::table(
-                file,
-                &mut self.open_table()?,
-                &self.options,
-                self.config.ragged_rows,
-                stream,
-                out,
-            ),
+            Some(shape) => {
+                let mut blocks = self.location.open_text(&self.options)?;
+                json::send(file, &mut blocks, shape, &self.options, &mut target)
+            }
+            None => rows::send(file, &mut self.open_table()?, &self.options, &mut target),
         }
     }
+}
+
+/// The one stream of the file.
+fn streams(name: &str, properties: Map<String, Value>) -> Streams {
+    let schema = serde_json::json!({
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "type": "object",
+        "properties": properties,
+    });
+    Streams::new([Stream::new(name, schema)])
 }
 
 impl Connector for SourceFile {
@@ -107,7 +109,7 @@ impl Connector for SourceFile {
 
     async fn connect(config: Config, ctx: &Context) -> Result<Self> {
         config.validate()?;
-        let options = Options::parse(config.reader_options.as_deref(), config.format)?;
+        let options = options::of(&config)?;
         let location = Location::new(&config, &ctx.stop);
         Ok(Self { config, options, location })
     }
@@ -121,7 +123,7 @@ impl Source for SourceFile {
     type Cursor = Whole;
 
     async fn discover(&self) -> Result<Streams> {
-        Ok(discover::streams(&self.config.dataset_name, self.properties()?))
+        Ok(streams(&self.config.dataset_name, self.properties()?))
     }
 
     async fn read(

@@ -1,21 +1,26 @@
-//! From records to Arrow arrays and Parquet files, for every destination that writes columns.
+//! From records to Arrow arrays and Parquet files, and to text files, for every destination that writes files.
 //!
-//! What lives here: the typed buffers that records are decoded into ([`RowBuffer`]), and
-//! Parquet files whose open row groups share one memory budget ([`ParquetFile`], [`Budget`]). Arrow and Parquet types
+//! What lives here: the typed buffers that records are decoded into ([`RowBuffer`]), Parquet files whose
+//! open row groups share one memory budget ([`ParquetFile`], [`Budget`]), JSONL and CSV files ([`TextFile`]), and
+//! names of streams as names of files ([`encode_name`]). Arrow and Parquet types
 //! stay behind this crate, except for readers in [`read`].
 //! What does not: where files go, what they are called, and when they become visible.
 
 mod budget;
 mod buffer;
 mod column;
+mod names;
 mod parquet_file;
 pub mod read;
 mod schema;
+mod text_file;
 
 pub use budget::Budget;
 pub use buffer::RowBuffer;
+pub use names::encode as encode_name;
 pub use parquet_file::{Codec, ParquetFile, ParquetOptions, Rows};
 pub use schema::{Layout, ReservedName};
+pub use text_file::{DATA, TextFile, TextFormat, TextOut, TextStyle};
 
 /// Why rows cannot become columns.
 #[derive(Debug, thiserror::Error)]

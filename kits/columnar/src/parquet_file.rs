@@ -14,7 +14,7 @@ use arrow_schema::{DataType, SchemaRef};
 use connector_kit::{BatchRow, Stamp};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
-use parquet::basic::{Compression, GzipLevel, ZstdLevel};
+use parquet::basic::{BrotliLevel, Compression, GzipLevel, ZstdLevel};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 use xxhash_rust::xxh3::xxh3_64;
@@ -33,6 +33,10 @@ pub enum Codec {
     Zstd,
     /// Slow; for old readers.
     Gzip,
+    /// Small, and slow to write.
+    Brotli,
+    /// The fastest; as the format's LZ4_RAW, which readers agree on, unlike its first LZ4.
+    Lz4,
     /// As it is.
     None,
 }
@@ -44,12 +48,30 @@ pub struct ParquetOptions {
     pub codec: Codec,
     /// Named in the file's footer.
     pub created_by: String,
+    /// About how large a page is, before compression.
+    pub page_bytes: usize,
+    /// How large a column's dictionary may grow, for columns whose first rows repeat; 0 for no dictionaries.
+    pub dictionary_bytes: usize,
+}
+
+impl ParquetOptions {
+    /// The usual sizes.
+    #[must_use]
+    pub fn new(codec: Codec, created_by: impl Into<String>) -> Self {
+        Self {
+            codec,
+            created_by: created_by.into(),
+            page_bytes: PAGE_BYTES,
+            dictionary_bytes: DICTIONARY_BYTES,
+        }
+    }
 }
 
 /// Rows looked at to choose a column's encoding.
 const SAMPLE_ROWS: usize = 8_192;
 /// A dictionary beyond this size costs more than it saves: twice the CPU and a larger file.
 const DICTIONARY_BYTES: usize = 64 << 10;
+const PAGE_BYTES: usize = 1 << 20;
 
 /// A Parquet file that grows row by row; see [`Budget`] for when row groups end.
 pub struct ParquetFile<W: Write + Send + 'static> {
@@ -235,16 +257,19 @@ pub(crate) fn writer<W: Write + Send>(
         Codec::Snappy => Compression::SNAPPY,
         Codec::Zstd => Compression::ZSTD(ZstdLevel::try_new(1)?),
         Codec::Gzip => Compression::GZIP(GzipLevel::try_new(6)?),
+        Codec::Brotli => Compression::BROTLI(BrotliLevel::try_new(1)?),
+        Codec::Lz4 => Compression::LZ4_RAW,
         Codec::None => Compression::UNCOMPRESSED,
     };
     let mut properties = WriterProperties::builder()
         .set_created_by(options.created_by.clone())
         .set_compression(codec)
         .set_statistics_enabled(EnabledStatistics::Chunk)
-        .set_dictionary_page_size_limit(DICTIONARY_BYTES)
+        .set_data_page_size_limit(options.page_bytes)
+        .set_dictionary_page_size_limit(options.dictionary_bytes.max(1))
         .set_dictionary_enabled(false);
     for (field, column) in schema.fields().iter().zip(first.map_or(&[][..], Columns::columns)) {
-        if repeats(column) {
+        if options.dictionary_bytes > 0 && repeats(column) {
             let path = ColumnPath::new(vec![field.name().clone()]);
             properties = properties.set_column_dictionary_enabled(path, true);
         }

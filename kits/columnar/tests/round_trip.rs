@@ -37,7 +37,7 @@ fn columns(types: &[FieldType]) -> Vec<Column> {
 }
 
 fn options(codec: Codec) -> ParquetOptions {
-    ParquetOptions { codec, created_by: "test".into() }
+    ParquetOptions::new(codec, "test")
 }
 
 fn write(

@@ -4,5 +4,6 @@ mod bad_input;
 mod harness;
 mod json_files;
 mod parquet_files;
+mod remote_files;
 mod text_files;
 mod web_files;

@@ -1,0 +1,8 @@
+//! The built binary against real stores: modes, formats, names, faults and kills.
+
+mod faults;
+mod formats;
+mod harness;
+mod kills;
+mod modes;
+mod spec;

@@ -1,0 +1,107 @@
+//! What cannot be read is named, and keeps nothing else from being read.
+
+use serde_json::json;
+use testkit::Exit;
+
+use crate::harness::{Lake, gzip};
+
+#[test]
+fn s3_13_a_file_that_cannot_be_read_is_named_and_the_others_go_on_and_it_is_tried_again() {
+    let lake = Lake::csv();
+    lake.put("1.csv", "a,b\n1,2\n", 1);
+    lake.put("2.csv", "a,b\n1\n", 2);
+    lake.put("3.csv", "a,b\n3,4\n", 3);
+    let stream = lake.stream_of("1.csv");
+    let run = lake.sync(&stream, None);
+    assert_ne!(run.output.exit, Exit::Code(0));
+    assert_eq!(run.files(), ["1.csv", "3.csv"]);
+    let error = run.error();
+    assert!(error.contains("1 files could not be read") && error.contains("2.csv, line 2"), "{error}");
+    assert_eq!(run.state_value()["unread"], json!({"2.csv": "2026-01-01T00:00:02.000000Z"}));
+    lake.put("2.csv", "a,b\n5,6\n", 2);
+    let next = lake.sync(&stream, Some(&run.state()));
+    assert_eq!(next.ok().rows(), [r#"{"a":"5","b":"6"}"#]);
+    assert_eq!(next.state_value().get("unread"), None);
+}
+
+#[test]
+fn s3_13_damaged_parquet_is_a_sentence_and_never_a_panic() {
+    for (content, part) in [
+        (b"PAR1".to_vec(), "too short"),
+        (vec![b'x'; 100], "is not Parquet"),
+        ([b"PAR1".as_slice(), &[0; 100], &[0xFF, 0xFF, 0xFF, 0x7F], b"PAR1"].concat(), "impossible size"),
+        ([b"PAR1".as_slice(), &[7; 100], &[90, 0, 0, 0], b"PAR1"].concat(), "cannot be read as Parquet"),
+        ([b"PAR1".as_slice(), &[0; 100]].concat(), "cut short"),
+    ] {
+        let lake = Lake::new(json!({"filetype": "parquet"}));
+        lake.put("a.parquet", &content, 0);
+        let error = lake.check().error();
+        assert!(error.contains(part) && error.contains("s3://lake/a.parquet"), "{part}: {error}");
+    }
+}
+
+#[test]
+fn s3_14_truncated_gzip_is_an_error_and_bombs_are_cut_off() {
+    let lake = Lake::csv();
+    let whole = gzip("id\n1\n".repeat(50_000).as_bytes());
+    lake.put("a.csv.gz", &whole[..whole.len() - 20], 0);
+    let run = lake.sync(&lake.stream_given(), None);
+    assert!(run.error().contains("ends too early"), "{}", run.error());
+    let lake = Lake::csv();
+    lake.put("bomb.csv.gz", gzip(&vec![b'\n'; 40 << 20]), 0);
+    let run = lake.sync(&lake.stream_given(), None);
+    assert!(run.error().contains("max_decompression_ratio"), "{}", run.error());
+    assert!(run.output.peak_kib < 64 << 10, "{} KiB", run.output.peak_kib);
+}
+
+#[test]
+fn s3_14_archives_of_files_are_refused_by_name() {
+    let lake = Lake::csv();
+    lake.put("a.zip", b"PK\x03\x04................", 0);
+    let error = lake.check().error();
+    assert!(error.contains("zip") && error.contains("not supported"), "{error}");
+}
+
+#[test]
+fn s3_09_headers_that_cannot_be_columns_are_refused_with_their_place() {
+    for (text, part) in [("a,,c\n1,2,3\n", "column 2"), ("a,b,a\n1,2,3\n", "column 3")] {
+        let lake = Lake::csv();
+        lake.put("a.csv", text, 0);
+        let error = lake.discover().error();
+        assert!(error.contains(part), "{text:?}: {error}");
+    }
+    let lake = Lake::csv();
+    lake.put("a.csv", "\u{feff}a,b\r\n1,\"x\ny\"\n2,\"\"\r\n3,q", 0);
+    assert_eq!(
+        lake.read().ok().rows(),
+        [r#"{"a":"1","b":"x\ny"}"#, r#"{"a":"2","b":""}"#, r#"{"a":"3","b":"q"}"#]
+    );
+    let lake = Lake::csv();
+    lake.put("a.csv", "a,b\n", 0);
+    assert_eq!(lake.read().ok().rows().len(), 0);
+}
+
+#[test]
+fn s3_09_a_line_without_end_is_stopped_at_the_limit() {
+    let lake = Lake::csv().set("max_record_mib", json!(1));
+    lake.put("a.csv", format!("a\n1\n\"{}", "x".repeat(5 << 20)), 0);
+    let run = lake.sync(&lake.stream_given(), None);
+    assert!(run.error().contains("line 3") && run.error().contains("max_record_mib"), "{}", run.error());
+    assert!(run.output.peak_kib < 64 << 10, "{} KiB", run.output.peak_kib);
+}
+
+#[test]
+fn s3_12_bad_json_names_its_line() {
+    let deep = format!("{{\"a\":1}}\n{{\"a\":{}1{}}}\n", "[".repeat(5_000), "]".repeat(5_000));
+    for (text, line) in [
+        ("{\"a\":1}\n{\"a\":1,}\n", "line 2"),
+        ("{\"a\":1}\n{\"a\":1}{\"a\":2}\n", "line 2"),
+        ("{\"a\":1}\n[1]\n", "line 2"),
+        (deep.as_str(), "line 2"),
+    ] {
+        let lake = Lake::new(json!({"filetype": "jsonl"}));
+        lake.put("a.jsonl", text, 0);
+        let run = lake.sync(&lake.stream_given(), None);
+        assert!(run.error().contains(line), "{}: {}", &text[..20], run.error());
+    }
+}

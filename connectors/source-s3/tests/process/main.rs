@@ -1,0 +1,9 @@
+//! The binary against real stores.
+
+mod bad_input;
+mod faults;
+mod formats;
+mod harness;
+mod incremental;
+mod keys;
+mod spec;
