@@ -15,7 +15,7 @@ use parquet::file::reader::{ChunkReader, Length};
 use crate::ranges::{AskedBody, Place, Trouble};
 
 /// What pieces of all columns may take together, about: of each there are two.
-const BUDGET: u64 = 32 << 20;
+const BUDGET: u64 = 16 << 20;
 const LEAST_PIECE: u64 = 128 << 10;
 /// As much as the store buffers ahead of a reader.
 const MOST_PIECE: u64 = 1 << 20;
