@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use columnar::Layout;
 use connector_kit::protocol::{DestinationSyncMode, RecordDigest};
-use connector_kit::{Error, Outcome, RecordBatch, Result, RowDecoder, SelectedStream, Stamp, StreamWriter, tracing};
+use connector_kit::{
+    Error, Outcome, RecordBatch, Result, RowDecoder, SelectedStream, Stamp, StreamWriter, tracing,
+};
 use s3_kit::Upload;
 
 use crate::book::Book;

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
+use std::time::Duration;
 
 type Work<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
@@ -43,7 +44,8 @@ impl<T: 'static> Asked<T> {
         loop {
             match work.as_mut().poll(&mut context) {
                 Poll::Ready(answer) => return answer,
-                Poll::Pending => std::thread::park(),
+                // Looked at now and then even if nobody wakes us.
+                Poll::Pending => std::thread::park_timeout(Duration::from_secs(1)),
             }
         }
     }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::{Config, StreamConfig, ValidationPolicy};
 
 /// How a stream's files are written.
+#[expect(clippy::large_enum_variant, reason = "there is one for each stream")]
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(tag = "filetype", rename_all = "lowercase")]
 pub(crate) enum Format {

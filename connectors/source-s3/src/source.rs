@@ -1,10 +1,12 @@
 //! The connector: wiring only.
 
 use connector_kit::protocol::{Stream, StreamDescriptor};
-use connector_kit::{Connector, Context, Error, Result, SelectedStream, Source, Stop, StreamEmitter, Streams};
+use connector_kit::{
+    Connector, Context, Error, Result, SelectedStream, Source, Stop, StreamEmitter, Streams,
+};
 use files_kit::Options;
 use s3_kit::Store;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::config::{Config, StreamConfig};
 use crate::discover;

@@ -232,8 +232,9 @@ fn of_parquet_only_the_footer_and_selected_columns_are_fetched() {
     let lake = Lake::new(json!({"filetype": "parquet"}));
     // Text that does not compress, so that the file has many ranges.
     let rows: i64 = 120_000;
-    let noise =
-        |n: i64| format!("{:x}{:x}{:x}", n * 0x9E37_79B9, n * 0x85EB_CA6B ^ 77, n * 0xC2B2_AE35 ^ (n << 7));
+    let noise = |n: i64| {
+        format!("{:x}{:x}{:x}", n * 0x9E37_79B9, (n * 0x85EB_CA6B) ^ 77, (n * 0xC2B2_AE35) ^ (n << 7))
+    };
     let fields = vec![Field::new("id", DataType::Int64, false), Field::new("noise", DataType::Utf8, false)];
     let schema = Arc::new(Schema::new(fields));
     let columns: Vec<ArrayRef> = vec![
