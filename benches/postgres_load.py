@@ -1,6 +1,6 @@
 """Into PostgreSQL through `ferry sync`, against what people do by hand, in turn on the same server.
 
-Usage: PGHOST=… PGPORT=… PGUSER=… PGDATABASE=… python benches/postgres_load.py [ROUNDS] [pipe] [csv] [dedup]
+Usage: PGHOST=… PGPORT=… PGUSER=… PGDATABASE=… python benches/postgres_load.py [ROUNDS] [pipe] [csv] [dedup] [same]
 Needs: a release build of ferry, source-file, source-postgres and destination-postgres; psql and pg_dump; a table
 `orders` in schema public of PGDATABASE (docs/benchmarks/README.md says which). Makes the databases `ferry_bench`,
 `ferry_bench_hand` and `ferry_bench_source` and drops them at the end; reads `orders` and changes nothing there.
@@ -8,7 +8,8 @@ Needs: a release build of ferry, source-file, source-postgres and destination-po
 pipe   PostgreSQL → PostgreSQL, overwrite, against `pg_dump -t orders | psql`
 csv    CSV → PostgreSQL, overwrite, against `psql \\copy` into the same columns
 dedup  append_dedup of as many rows as the target has, half of them new, against COPY into a staging table and
-       INSERT … ON CONFLICT by hand
+       INSERT … ON CONFLICT by hand, into a table of the source's columns with its primary key
+same   the same, but by hand into a copy of the very table that ferry has made: 16 columns, three indexes
 
 Prints, per round, wall and client CPU of both and the peak memory of each client process; then the median ratio.
 Counts and contents of both results are compared in every round.
@@ -113,9 +114,27 @@ def csv(work):
     return ours, theirs, contents(OURS), contents(HAND)
 
 
-def dedup(work):
+def merge_of(columns, target, key="id"):
+    others = [c for c in columns if c != key]
+    return (
+        f"INSERT INTO {target} SELECT * FROM staging ON CONFLICT ({key}) DO UPDATE SET "
+        f"({', '.join(others)}) = ({', '.join('EXCLUDED.' + c for c in others)}) "
+        f"WHERE {target}.updated_at < EXCLUDED.updated_at"
+    )
+
+
+def by_hand(select, merge):
+    """COPY to a staging table and one upsert, in a transaction."""
+    return shell(
+        f"psql -X -d {NEXT} -c {shlex.quote(f'COPY ({select}) TO STDOUT (FORMAT binary)')} | psql -X -q -d {HAND} -v ON_ERROR_STOP=1 -c 'BEGIN' "
+        f"-c 'CREATE TEMP TABLE staging (LIKE orders)' -c 'COPY staging FROM STDIN (FORMAT binary)' -c 'ANALYZE staging' "
+        f"-c {shlex.quote(merge)} -c 'COMMIT'"
+    )
+
+
+def dedup(work, same_table=False):
     """The table once more, but only its later half and as many rows after it, all changed a day later."""
-    half, rows = psql(FIRST, "SELECT max(id) / 2, count(*) FROM orders").split("|")
+    half = psql(FIRST, "SELECT max(id) / 2 FROM orders")
     shifted = [f"(id + {half}) AS id" if c == "id" else c for c in COLUMNS]
     shifted = ", ".join("updated_at + interval '400 days' AS updated_at" if c == "updated_at" else c for c in shifted)
     if psql(FIRST, f"SELECT count(*) FROM pg_database WHERE datname = '{NEXT}'") == "0":
@@ -128,28 +147,45 @@ def dedup(work):
     fresh(OURS)
     sync(work, source(FIRST), mode)
     psql(OURS, "VACUUM ANALYZE orders")
-    ours = sync(work, source(NEXT), mode)
-    fresh(HAND)
-    shell(f"pg_dump -t public.orders {FIRST} | psql -X -q -d {HAND} >/dev/null")
-    psql(HAND, "VACUUM ANALYZE orders")
+    if same_table:
+        psql(FIRST, f"DROP DATABASE IF EXISTS {HAND} WITH (FORCE)")
+        psql(FIRST, f"CREATE DATABASE {HAND} TEMPLATE {OURS}")
+    else:
+        fresh(HAND)
+        shell(f"pg_dump -t public.orders {FIRST} | psql -X -q -d {HAND} >/dev/null")
+        psql(HAND, "VACUUM ANALYZE orders")
     settled()
-    merge = (
-        f"INSERT INTO orders SELECT * FROM staging ON CONFLICT (id) DO UPDATE SET "
-        f"({', '.join(COLUMNS[1:])}) = ({', '.join('EXCLUDED.' + c for c in COLUMNS[1:])}) "
-        "WHERE orders.updated_at < EXCLUDED.updated_at"
-    )
-    theirs = shell(
-        f"psql -X -d {NEXT} -c 'COPY orders TO STDOUT (FORMAT binary)' | psql -X -q -d {HAND} -v ON_ERROR_STOP=1 -c 'BEGIN' "
-        f"-c 'CREATE TEMP TABLE staging (LIKE orders)' -c 'COPY staging FROM STDIN (FORMAT binary)' -c 'ANALYZE staging' "
-        f"-c {shlex.quote(merge)} -c 'COMMIT'"
-    )
+    ours = sync(work, source(NEXT), mode)
+    settled()
+    if same_table:
+        types = "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = 'orders'::regclass AND attnum > 0 ORDER BY attnum"
+        columns = [line.split("|") for line in psql(HAND, types).splitlines()]
+        # A double's own cast to numeric rounds to 15 digits.
+        select = ", ".join(ADDED.get(name, f"{name}::text::numeric" if type_ == "numeric" else f"{name}::{type_}") for name, type_ in columns)
+        theirs = by_hand(f"SELECT {select} FROM orders", merge_of([name for name, _ in columns], "orders"))
+    else:
+        theirs = by_hand("SELECT * FROM orders", merge_of(COLUMNS, "orders"))
     return ours, theirs, contents(OURS), contents(HAND)
+
+
+def same(work):
+    return dedup(work, same_table=True)
+
+
+# What somebody would put into the added columns by hand.
+ADDED = {
+    "_airbyte_raw_id": "gen_random_uuid()::text::varchar",
+    "_airbyte_extracted_at": "now()",
+    "_airbyte_meta": """'{"changes": [], "sync_id": 1}'::jsonb""",
+    "_airbyte_generation_id": "0::bigint",
+}
 
 
 RUNS = {
     "pipe": (pipe, "pg_dump | psql"),
     "csv": (csv, "psql \\copy"),
     "dedup": (dedup, "staging and ON CONFLICT"),
+    "same": (same, "the same into ferry's table"),
 }
 
 
