@@ -218,20 +218,20 @@ const COMMIT: &str = "COMMIT\0";
 use Victim::{Destination, Ferry, Server};
 
 #[test]
-fn appended_rows_are_there_once_wherever_the_destination_is_killed() {
+fn dp_02_appended_rows_are_there_once_wherever_the_destination_is_killed() {
     let points: &[(&str, &[usize])] =
         &[("COPY ", &[0]), ("SAVEPOINT ferrybyte_mark", &[0]), ("AS c (connection", &[0]), (COMMIT, &[0, 1])];
     Site::new().try_all(Mode::Append, &[Destination], points);
 }
 
 #[test]
-fn appended_rows_are_there_once_wherever_ferry_is_killed() {
+fn dp_02_appended_rows_are_there_once_wherever_ferry_is_killed() {
     let points: &[(&str, &[usize])] = &[("COPY ", &[0]), (COMMIT, &[0])];
     Site::new().try_all(Mode::Append, &[Ferry], points);
 }
 
 #[test]
-fn appended_rows_are_there_once_wherever_the_server_crashes() {
+fn dp_02_appended_rows_are_there_once_wherever_the_server_crashes() {
     let points: &[(&str, &[usize])] = &[("COPY ", &[0]), (COMMIT, &[0])];
     Site::new().try_all(Mode::Append, &[Server], points);
 }
@@ -243,14 +243,14 @@ fn a_stream_added_whole_is_seen_whole_or_not_at_all() {
 }
 
 #[test]
-fn a_merge_is_whole_or_undone() {
+fn dp_02_a_merge_is_whole_or_undone() {
     let points: &[(&str, &[usize])] =
         &[("COPY ", &[0]), ("SAVEPOINT ferrybyte_upsert", &[0]), ("TRUNCATE pg_temp", &[0]), (COMMIT, &[0])];
     Site::new().try_all(Mode::Dedup, &[Destination, Destination, Server, Ferry], points);
 }
 
 #[test]
-fn an_overwrite_shows_the_old_rows_or_the_new_ones() {
+fn dp_10_an_overwrite_shows_the_old_rows_or_the_new_ones() {
     let points: &[(&str, &[usize])] =
         &[("COPY ", &[0]), ("DROP TABLE", &[0]), ("RENAME TO", &[0]), ("CREATE INDEX", &[0]), (COMMIT, &[0])];
     Site::new().try_all(Mode::Overwrite, &[Destination, Destination, Server, Ferry], points);

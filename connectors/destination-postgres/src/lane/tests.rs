@@ -115,7 +115,7 @@ fn a_statement_that_fails_for_good_leaves_the_transaction_as_it_was() {
 }
 
 #[test]
-fn locks_that_last_too_long_and_deadlocks_are_waited_out() {
+fn dp_04_locks_that_last_too_long_and_deadlocks_are_waited_out() {
     let server = server();
     let mut other = server.session("postgres");
     other.run("BEGIN; LOCK TABLE b");
@@ -162,7 +162,7 @@ fn locks_that_last_too_long_and_deadlocks_are_waited_out() {
 }
 
 #[test]
-fn a_commit_whose_answer_is_lost_is_cleared_up_either_way() {
+fn dp_01_a_commit_whose_answer_is_lost_is_cleared_up_either_way() {
     let server = server();
     let proxy = Proxy::to(server.port);
     server.psql("CREATE TABLE proofs (token text)");

@@ -23,7 +23,7 @@ fn numbers(output: &Output) -> Vec<u64> {
 }
 
 #[test]
-fn a_commit_whose_answer_is_lost_neither_loses_nor_doubles_a_row() {
+fn dp_01_a_commit_whose_answer_is_lost_neither_loses_nor_doubles_a_row() {
     let mut site = Site::new();
     let proxy = Proxy::to(site.server.port);
     site.port = proxy.port;

@@ -22,7 +22,7 @@ fn a_first_sync_makes_typed_tables_and_fills_them() {
 }
 
 #[test]
-fn an_overwrite_whose_source_fails_leaves_the_old_table_intact() {
+fn dp_09_an_overwrite_whose_source_fails_leaves_the_old_table_intact() {
     let site = Site::new();
     let stream = [in_mode("users", "overwrite")];
     let _ = site.sync(&stream, Feed::new().rows("users", 0, 3).state("users", 1));

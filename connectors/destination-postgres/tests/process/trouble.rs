@@ -18,7 +18,7 @@ const FULL: &str = "
 ";
 
 #[test]
-fn a_full_disk_is_named_and_the_next_run_goes_on_once_there_is_room() {
+fn dp_03_a_full_disk_is_named_and_the_next_run_goes_on_once_there_is_room() {
     let site = Site::new();
     let stream = [incremental(in_mode("users", "append"))];
     let run = |feed: Feed| by_ferry(site.writing(&stream, feed), "c", 1, 0).output();
@@ -37,7 +37,7 @@ fn a_full_disk_is_named_and_the_next_run_goes_on_once_there_is_room() {
 }
 
 #[test]
-fn locks_of_others_are_waited_out_at_the_start_of_a_load_and_at_a_merge() {
+fn dp_04_locks_of_others_are_waited_out_at_the_start_of_a_load_and_at_a_merge() {
     let mut site = Site::new();
     // The time-outs are the user's.
     site.more = json!({"jdbc_url_params": "options=-c lock_timeout%3D200ms"});
@@ -59,7 +59,7 @@ fn locks_of_others_are_waited_out_at_the_start_of_a_load_and_at_a_merge() {
 }
 
 #[test]
-fn time_outs_of_the_role_do_not_end_a_load() {
+fn dp_04_time_outs_of_the_role_do_not_end_a_load() {
     let mut site = Site::new();
     site.psql("CREATE ROLE hasty LOGIN PASSWORD 'pw-of-hasty'; GRANT CREATE, TEMPORARY ON DATABASE postgres TO hasty;");
     site.psql("ALTER ROLE hasty SET statement_timeout = '300ms'; ALTER ROLE hasty SET idle_in_transaction_session_timeout = '300ms'");
