@@ -1,0 +1,1 @@
+//! A Flight SQL client for connectors.
