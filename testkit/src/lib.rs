@@ -16,4 +16,4 @@ mod workspace;
 pub use folder::Folder;
 pub use output::{Exit, Line, Output};
 pub use process::{Connector, Invocation, Running, Signal};
-pub use workspace::binary;
+pub use workspace::{binary, python};

@@ -25,7 +25,11 @@ pub(crate) fn servers() -> PathBuf {
 }
 
 /// The environment of servers and clients written in Python.
-pub(crate) fn python() -> PathBuf {
+///
+/// # Panics
+/// When this is not a test of this workspace.
+#[must_use]
+pub fn python() -> PathBuf {
     profile().parent().expect("a profile's folder is inside the target folder").join("python")
 }
 

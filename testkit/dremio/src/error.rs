@@ -1,0 +1,45 @@
+//! How Dremio says no: a kind of error, which decides the gRPC code, and a text that repeats
+//! the statement. Whoever passes that text on passes on the statement's values.
+
+use tonic::{Code, Status};
+
+/// Why a statement was not run.
+#[derive(Clone, Debug)]
+pub(crate) struct Refusal {
+    kind: &'static str,
+    code: Code,
+    text: String,
+}
+
+impl Refusal {
+    fn new(kind: &'static str, code: Code, text: impl Into<String>) -> Self {
+        Self { kind, code, text: text.into() }
+    }
+
+    /// It does not follow the grammar.
+    pub(crate) fn parse(text: impl Into<String>) -> Self {
+        Self::new("PARSE", Code::InvalidArgument, text)
+    }
+
+    /// It names what is not there, or does with it what cannot be done.
+    pub(crate) fn validation(text: impl Into<String>) -> Self {
+        Self::new("VALIDATION", Code::InvalidArgument, text)
+    }
+
+    pub(crate) fn unsupported(text: impl Into<String>) -> Self {
+        Self::new("UNSUPPORTED_OPERATION", Code::Internal, text)
+    }
+
+    pub(crate) fn internal(text: impl Into<String>) -> Self {
+        Self::new("SYSTEM", Code::Internal, text)
+    }
+
+    pub(crate) fn status(&self, sql: &str) -> Status {
+        Status::new(self.code, message(self.kind, &self.text, sql))
+    }
+}
+
+/// The form of Dremio's messages.
+pub(crate) fn message(kind: &str, text: &str, sql: &str) -> String {
+    format!("{kind} ERROR: {text}\n\nSQL Query {sql}\n\n[Error Id: 5f9d2c1e-0000-4000-8000-000000000001 ]")
+}
