@@ -142,8 +142,10 @@ fn bad_reader_options_are_named() {
 fn what_is_not_supported_is_refused_by_name() {
     let run = Case::csv("a\n1\n").set("format", "excel".into()).check();
     assert!(run.error().contains("format") && run.error().contains("parquet"), "{}", run.error());
-    let run = Case::csv("a\n1\n").set("provider", json!({"storage": "S3"})).check();
+    let run = Case::csv("a\n1\n").set("provider", json!({"storage": "AzBlob"})).check();
     assert!(run.error().contains("provider") && run.error().contains("\"local\""), "{}", run.error());
+    let run = Case::csv("a\n1\n").set("provider", json!({"storage": "S3"})).check();
+    assert!(run.error().contains("url must be the bucket and the key"), "{}", run.error());
     let run = Case::csv("a\n1\n").set("dataset_name", "".into()).check();
     assert!(run.error().contains("dataset_name"), "{}", run.error());
 }
