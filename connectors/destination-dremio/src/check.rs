@@ -20,8 +20,10 @@ pub(crate) async fn check(session: &Session, folder: &[String]) -> Result<()> {
 }
 
 async fn use_it(session: &Session, table: &Place, shown: &str) -> Result<()> {
-    let insert =
-        format!("INSERT INTO {} (\"id\", \"note\") VALUES (CAST(1 AS BIGINT), CAST('check' AS VARCHAR))", table.sql());
+    let insert = format!(
+        "INSERT INTO {} (\"id\", \"note\") VALUES (CAST(1 AS BIGINT), CAST('check' AS VARCHAR))",
+        table.sql()
+    );
     session.settle(&format!("insert rows into a table in {shown}"), &insert).await?;
     let select = format!("SELECT COUNT(*) FROM {} WHERE \"id\" = 1", table.sql());
     let count = session.ask(&format!("select rows of a table in {shown}"), &select).await?.number();

@@ -125,22 +125,34 @@ impl Config {
     pub(crate) fn settings(&self) -> Result<Settings> {
         let host = self.host.trim();
         if host.is_empty() || host.contains(|c: char| c.is_whitespace() || c == '/') {
-            return Err(Error::config("host is the server's name or address alone, without a scheme or a path; set it so."));
+            return Err(Error::config(
+                "host is the server's name or address alone, without a scheme or a path; set it so.",
+            ));
         }
         let filled = |s: &Option<Secret>| s.clone().filter(|s| !s.expose().trim().is_empty());
-        let login = match (filled(&self.personal_access_token), given(self.username.as_ref()), filled(&self.password)) {
+        let login = match (
+            filled(&self.personal_access_token),
+            given(self.username.as_ref()),
+            filled(&self.password),
+        ) {
             (Some(token), _, None) => Login::Token(token),
             (None, Some(user), Some(password)) => Login::Password { user: user.to_owned(), password },
             (Some(_), _, Some(_)) => {
-                return Err(Error::config("password and personal_access_token are both set; leave one of them out."));
+                return Err(Error::config(
+                    "password and personal_access_token are both set; leave one of them out.",
+                ));
             }
             (None, ..) => {
-                return Err(Error::config("There is nobody to log in as: set username and password, or personal_access_token."));
+                return Err(Error::config(
+                    "There is nobody to log in as: set username and password, or personal_access_token.",
+                ));
             }
         };
         let tls = match (self.ssl, self.disable_certificate_verification) {
             (false, _) if given(self.ca_certificate.as_ref()).is_some() => {
-                return Err(Error::config("ca_certificate is set although ssl is false; set ssl to true, or leave the certificate out."));
+                return Err(Error::config(
+                    "ca_certificate is set although ssl is false; set ssl to true, or leave the certificate out.",
+                ));
             }
             (false, _) => Tls::Off,
             (true, true) => Tls::Unverified,
@@ -167,7 +179,10 @@ impl Config {
     /// Projects of Dremio Cloud are told by UUIDs, which nobody calls a source.
     fn cloud_project(&self) -> Option<&str> {
         given(self.project.as_ref()).filter(|p| {
-            p.len() == 36 && p.bytes().enumerate().all(|(i, b)| if matches!(i, 8 | 13 | 18 | 23) { b == b'-' } else { b.is_ascii_hexdigit() })
+            p.len() == 36
+                && p.bytes().enumerate().all(|(i, b)| {
+                    if matches!(i, 8 | 13 | 18 | 23) { b == b'-' } else { b.is_ascii_hexdigit() }
+                })
         })
     }
 
@@ -193,7 +208,9 @@ impl Config {
 
 /// Reads `a."b.c".d`.
 fn path(key: &str, text: &str) -> Result<Vec<String>> {
-    let bad = |why: &str| Error::config(format!("{key} is a path with dots, such as lake.production, and {why}; mend it."));
+    let bad = |why: &str| {
+        Error::config(format!("{key} is a path with dots, such as lake.production, and {why}; mend it."))
+    };
     let mut parts = Vec::new();
     let mut rest = text.trim();
     loop {
@@ -237,7 +254,10 @@ mod tests {
             "connection_type": "Arrow Flight"}));
         let settings = config.settings().unwrap();
         assert!(matches!(settings.tls, Tls::Off) && matches!(settings.login, Login::Password { .. }));
-        assert_eq!((settings.port, config.folder().unwrap()), (32_010, vec!["lake".to_owned(), "production".into()]));
+        assert_eq!(
+            (settings.port, config.folder().unwrap()),
+            (32_010, vec!["lake".to_owned(), "production".into()])
+        );
         assert!(config.deletes());
     }
 
@@ -266,7 +286,10 @@ mod tests {
     fn a_project_of_the_cloud_goes_along_as_a_header() {
         let id = "0b5e4a3c-1111-2222-3333-444455556666";
         let settings = config(json!({"project": id, "routing_queue": "q"})).settings().unwrap();
-        assert_eq!(settings.properties, [("routing_queue".to_owned(), "q".to_owned()), ("project_id".into(), id.into())]);
+        assert_eq!(
+            settings.properties,
+            [("routing_queue".to_owned(), "q".to_owned()), ("project_id".into(), id.into())]
+        );
     }
 
     #[test]
@@ -280,7 +303,8 @@ mod tests {
             let error = config(more).settings().unwrap_err();
             assert!(error.message().contains(names), "{error}");
         }
-        let token = config(json!({"password": null, "username": null, "personal_access_token": "t", "ssl": true}));
+        let token =
+            config(json!({"password": null, "username": null, "personal_access_token": "t", "ssl": true}));
         assert!(matches!(token.settings().unwrap().login, Login::Token(_)));
         assert!(matches!(token.settings().unwrap().tls, Tls::Verified(None)));
     }

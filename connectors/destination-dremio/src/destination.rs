@@ -48,8 +48,11 @@ impl Connector for DestinationDremio {
             secs(config.lost_answer_wait_secs),
             context.stop.clone(),
         );
-        let shared =
-            Shared { session, insert_bytes: config.insert_size_kb as usize * 1024, deletes: config.deletes() };
+        let shared = Shared {
+            session,
+            insert_bytes: config.insert_size_kb as usize * 1024,
+            deletes: config.deletes(),
+        };
         Ok(Self { folder: config.folder()?, shared: Arc::new(shared), found: Mutex::default() })
     }
 
@@ -67,7 +70,8 @@ impl Destination for DestinationDremio {
     async fn prepare(&self, streams: &[SelectedStream]) -> Result<()> {
         let mut found = HashMap::new();
         for (stream, names) in streams.iter().zip(names::assign(streams, &self.folder)) {
-            let standing = look(&self.shared.session, &names).await.map_err(|e| e.for_stream(&stream.descriptor))?;
+            let standing =
+                look(&self.shared.session, &names).await.map_err(|e| e.for_stream(&stream.descriptor))?;
             found.insert(stream.descriptor.clone(), (names, standing));
         }
         *self.found.lock().unwrap_or_else(PoisonError::into_inner) = found;
@@ -77,7 +81,10 @@ impl Destination for DestinationDremio {
     async fn open(&self, stream: &SelectedStream) -> Result<DremioWriter> {
         let found = self.found.lock().unwrap_or_else(PoisonError::into_inner).remove(&stream.descriptor);
         let Some((names, standing)) = found else {
-            return Err(Error::system(format!("Stream {} was not prepared; please report it.", stream.descriptor)));
+            return Err(Error::system(format!(
+                "Stream {} was not prepared; please report it.",
+                stream.descriptor
+            )));
         };
         DremioWriter::open(&self.shared, stream, names, &standing).await
     }

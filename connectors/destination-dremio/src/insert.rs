@@ -164,7 +164,8 @@ impl Inserter {
             let longest = self.longest_text.min(longest_here);
             let written = self.rows.write(&mut sql, &self.waiting, from, most, longest)?;
             let sql = String::from_utf8(sql).map_err(|e| {
-                Error::config("A record is not UTF-8; mend the source that sent it.").with_source(e.utf8_error())
+                Error::config("A record is not UTF-8; mend the source that sent it.")
+                    .with_source(e.utf8_error())
             })?;
             let (first, last) = (self.waiting.id(from), self.waiting.id(from + written.rows - 1));
             let range = Range { first, last, rows: written.rows as u64 };
@@ -181,7 +182,9 @@ impl Inserter {
                     self.deletions |= written.deletions;
                     return Ok(written.rows);
                 }
-                Err(Failure::Refused(error)) => self.shrink(&doing, error, written.rows, sql.len(), &mut longest_here)?,
+                Err(Failure::Refused(error)) => {
+                    self.shrink(&doing, error, written.rows, sql.len(), &mut longest_here)?
+                }
                 Err(Failure::Other(error)) => return Err(error),
             }
         }
@@ -206,7 +209,10 @@ impl Inserter {
         }
         if rows > 1 {
             self.most = (bytes / 2).min(self.most / 2).max(1);
-            tracing::warn!("Dremio takes no statement of {bytes} bytes; they have about {} from now on.", self.most);
+            tracing::warn!(
+                "Dremio takes no statement of {bytes} bytes; they have about {} from now on.",
+                self.most
+            );
         } else {
             *longest_here = halved;
             tracing::warn!(
@@ -228,8 +234,14 @@ impl Inserter {
     async fn cut(&self, session: &Session, range: &Range, texts: &[LongText]) -> Result<Option<usize>> {
         for text in texts {
             let column = &self.columns[text.column];
-            let sql = format!("SELECT CHAR_LENGTH({}) FROM {} WHERE {}", quote(column), self.table.sql(), range.inside());
-            let answer = session.ask(&format!("look at a long text in the table {}", self.table), &sql).await?;
+            let sql = format!(
+                "SELECT CHAR_LENGTH({}) FROM {} WHERE {}",
+                quote(column),
+                self.table.sql(),
+                range.inside()
+            );
+            let answer =
+                session.ask(&format!("look at a long text in the table {}", self.table), &sql).await?;
             let found = answer.number().and_then(|n| usize::try_from(n).ok()).unwrap_or_default();
             if found < text.characters {
                 return Ok(Some(found));
@@ -253,7 +265,10 @@ mod tests {
     #[test]
     fn the_limit_is_read_from_what_dremio_says() {
         assert_eq!(text_limit("Field 'c' exceeds the size limit of 32000 bytes."), Some(32_000));
-        assert_eq!(text_limit("Field with index 3 exceeds the size limit of 32000 bytes, actual size is 5"), Some(32_000));
+        assert_eq!(
+            text_limit("Field with index 3 exceeds the size limit of 32000 bytes, actual size is 5"),
+            Some(32_000)
+        );
         assert_eq!(text_limit("size limit of many bytes"), None);
         assert_eq!(text_limit(""), None);
     }

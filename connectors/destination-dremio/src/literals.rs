@@ -34,7 +34,12 @@ pub(crate) struct Form {
 }
 
 /// Appends a value of a field.
-pub(crate) fn write_value(out: &mut Vec<u8>, field: FieldType, token: Token<'_>, form: Form) -> Result<Kept, ChangeReason> {
+pub(crate) fn write_value(
+    out: &mut Vec<u8>,
+    field: FieldType,
+    token: Token<'_>,
+    form: Form,
+) -> Result<Kept, ChangeReason> {
     let column = ColumnType::of(field);
     let value = values::convert(field, token)?;
     if value == Value::Null {
@@ -43,7 +48,8 @@ pub(crate) fn write_value(out: &mut Vec<u8>, field: FieldType, token: Token<'_>,
     }
     let start = out.len();
     // The types of these three stand in the literal itself.
-    let is_cast = form.typed && !matches!(column, ColumnType::Date | ColumnType::Time | ColumnType::Timestamp);
+    let is_cast =
+        form.typed && !matches!(column, ColumnType::Date | ColumnType::Time | ColumnType::Timestamp);
     if is_cast {
         out.extend_from_slice(b"CAST(");
     }
@@ -199,8 +205,8 @@ mod tests {
     #[test]
     fn dw_11_every_type_has_a_literal_and_what_does_not_fit_is_null() {
         use FieldType::{
-            Boolean, Date, Integer, Number, Object, String, TimeWithTimezone, TimeWithoutTimezone, TimestampWithTimezone,
-            TimestampWithoutTimezone, Union,
+            Boolean, Date, Integer, Number, Object, String, TimeWithTimezone, TimeWithoutTimezone,
+            TimestampWithTimezone, TimestampWithoutTimezone, Union,
         };
         for (field, json, expected) in [
             (Integer, "9223372036854775807", Ok("9223372036854775807")),
@@ -218,8 +224,16 @@ mod tests {
             (Date, "\"2024-02-29\"", Ok("DATE '2024-02-29'")),
             (Date, "\"12024-02-29\"", Err(TOO_LARGE)),
             (Date, "\"0044-03-15 BC\"", Err(TOO_LARGE)),
-            (TimestampWithTimezone, "\"2024-01-01T01:00:00.5+01:00\"", Ok("TIMESTAMP '2024-01-01 00:00:00.500'")),
-            (TimestampWithoutTimezone, "\"1969-12-31T23:59:59.999\"", Ok("TIMESTAMP '1969-12-31 23:59:59.999'")),
+            (
+                TimestampWithTimezone,
+                "\"2024-01-01T01:00:00.5+01:00\"",
+                Ok("TIMESTAMP '2024-01-01 00:00:00.500'"),
+            ),
+            (
+                TimestampWithoutTimezone,
+                "\"1969-12-31T23:59:59.999\"",
+                Ok("TIMESTAMP '1969-12-31 23:59:59.999'"),
+            ),
             (TimeWithoutTimezone, "\"10:20:30.25\"", Ok("TIME '10:20:30.250'")),
             (TimeWithoutTimezone, "\"24:00:00\"", Err(TOO_LARGE)),
             (TimeWithTimezone, "\"10:20:30+01:00\"", Ok("'10:20:30+01:00'")),
@@ -236,13 +250,28 @@ mod tests {
     #[test]
     fn dw_11_what_is_finer_than_a_millisecond_is_cut_and_said() {
         for (field, json, expected) in [
-            (FieldType::TimestampWithTimezone, "\"2024-01-01T00:00:00.123456Z\"", "TIMESTAMP '2024-01-01 00:00:00.123'"),
-            (FieldType::TimestampWithTimezone, "\"1969-12-31T23:59:59.999999Z\"", "TIMESTAMP '1969-12-31 23:59:59.999'"),
+            (
+                FieldType::TimestampWithTimezone,
+                "\"2024-01-01T00:00:00.123456Z\"",
+                "TIMESTAMP '2024-01-01 00:00:00.123'",
+            ),
+            (
+                FieldType::TimestampWithTimezone,
+                "\"1969-12-31T23:59:59.999999Z\"",
+                "TIMESTAMP '1969-12-31 23:59:59.999'",
+            ),
             (FieldType::TimeWithoutTimezone, "\"00:00:00.000001\"", "TIME '00:00:00.000'"),
         ] {
-            assert_eq!(literal(field, json, PLAIN), Ok((expected.to_owned(), Kept::Part(TOO_LARGE))), "{json}");
+            assert_eq!(
+                literal(field, json, PLAIN),
+                Ok((expected.to_owned(), Kept::Part(TOO_LARGE))),
+                "{json}"
+            );
         }
-        assert_eq!(literal(FieldType::String, "\"a\\u0000b\"", PLAIN), Ok(("'a\u{fffd}b'".into(), Kept::Part(WRONG))));
+        assert_eq!(
+            literal(FieldType::String, "\"a\\u0000b\"", PLAIN),
+            Ok(("'a\u{fffd}b'".into(), Kept::Part(WRONG)))
+        );
     }
 
     #[test]
@@ -257,7 +286,10 @@ mod tests {
             assert_eq!(literal(field, json, typed).unwrap().0, expected);
         }
         let long = format!("\"{}\"", "x".repeat(100_000));
-        assert!(literal(FieldType::String, &long, typed).unwrap().0.starts_with("'xx"), "a cast would cut it");
+        assert!(
+            literal(FieldType::String, &long, typed).unwrap().0.starts_with("'xx"),
+            "a cast would cut it"
+        );
         assert_eq!(literal(FieldType::String, &long, PLAIN), Err(TOO_LARGE));
     }
 

@@ -30,7 +30,13 @@ pub(crate) struct Merge {
 }
 
 impl Merge {
-    pub(crate) fn new(stream: &SelectedStream, names: &StreamNames, layout: &Layout, table: Place, deletes: bool) -> Self {
+    pub(crate) fn new(
+        stream: &SelectedStream,
+        names: &StreamNames,
+        layout: &Layout,
+        table: Place,
+        deletes: bool,
+    ) -> Self {
         let column = |field: &str| stream.column(field).map(|i| names.columns[i].clone());
         Self {
             table,
@@ -46,7 +52,10 @@ impl Merge {
     /// Merges what was gathered, and empties the gathering table.
     pub(crate) async fn run(&self, session: &Session, gathered: &Range, deletions: bool) -> Result<()> {
         let doing = format!("merge rows into the table {}", self.table);
-        session.once(&doing, &self.merge(gathered), &Merged { merge: self, gathered }).await.map_err(|e| e.explained(&doing))?;
+        session
+            .once(&doing, &self.merge(gathered), &Merged { merge: self, gathered })
+            .await
+            .map_err(|e| e.explained(&doing))?;
         if let Some(deleted) = self.deleted_at.as_ref().filter(|_| deletions) {
             let doing = format!("delete rows from the table {}", self.table);
             let sql = format!("DELETE FROM {} WHERE {} IS NOT NULL", self.table.sql(), quote(deleted));
@@ -155,7 +164,9 @@ impl Work for Merged<'_> {
     /// Only rows that were inserted twice: they are taken out, and the next merge inserts them once.
     async fn undo(&self, session: &Session) -> Result<()> {
         let Merge { table, .. } = self.merge;
-        tracing::warn!("Rows were merged twice at once into the table {table}; they are taken out and merged again.");
+        tracing::warn!(
+            "Rows were merged twice at once into the table {table}; they are taken out and merged again."
+        );
         let sql = format!(
             "DELETE FROM {t} WHERE \"{RAW_ID}\" IN (SELECT \"{RAW_ID}\" FROM {t} WHERE {} GROUP BY \"{RAW_ID}\" HAVING COUNT(*) > 1)",
             self.gathered.inside(),
@@ -189,7 +200,10 @@ mod tests {
         let gathered = Range { first: "f".into(), last: "l".into(), rows: 2 };
         let sql = merge().merge(&gathered);
         assert!(sql.contains("PARTITION BY \"id\" ORDER BY \"at\" DESC NULLS LAST, \"_airbyte_extracted_at\" DESC, \"_airbyte_raw_id\" DESC"), "{sql}");
-        assert!(sql.contains("WHERE \"_ferry_rank\" = 1 OR \"id\" IS NULL) AS s ON (t.\"id\" = s.\"id\")"), "{sql}");
+        assert!(
+            sql.contains("WHERE \"_ferry_rank\" = 1 OR \"id\" IS NULL) AS s ON (t.\"id\" = s.\"id\")"),
+            "{sql}"
+        );
         assert!(sql.contains("\"v\"\"w\" = CASE WHEN t.\"at\" < s.\"at\" OR "), "{sql}");
         assert!(!sql.contains("SET \"id\"") && !sql.contains(", \"id\" = CASE"), "keys are equal: {sql}");
         assert_eq!((sql.matches("WHEN MATCHED").count(), sql.matches("WHEN NOT MATCHED").count()), (1, 1));
@@ -198,7 +212,8 @@ mod tests {
     #[test]
     fn rows_of_an_earlier_generation_are_older_than_any() {
         let refresh = Merge { minimum_generation: 7, cursor: None, ..merge() };
-        let newer = "t.\"_airbyte_generation_id\" < 7 OR t.\"_airbyte_extracted_at\" <= s.\"_airbyte_extracted_at\"";
+        let newer =
+            "t.\"_airbyte_generation_id\" < 7 OR t.\"_airbyte_extracted_at\" <= s.\"_airbyte_extracted_at\"";
         assert_eq!(refresh.is_newer(), newer);
     }
 }

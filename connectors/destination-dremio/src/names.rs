@@ -78,7 +78,8 @@ impl StreamNames {
     }
 
     fn all(&self) -> [String; 4] {
-        [&self.public, &self.turns[0], &self.turns[1], &self.stage].map(|place| place.to_string().to_lowercase())
+        [&self.public, &self.turns[0], &self.turns[1], &self.stage]
+            .map(|place| place.to_string().to_lowercase())
     }
 }
 
@@ -100,7 +101,11 @@ pub(crate) fn assign(streams: &[SelectedStream], folder: &[String]) -> Vec<Strea
         let mut found = StreamNames::of(place.clone(), columns.clone());
         let mut digits = 4;
         while found.all().iter().any(|name| taken.contains(name)) {
-            let told_apart = format!("{}_{}", place.name, &hash(&format!("{}\n{}", place.folder.join("."), stream.name))[..digits.min(64)]);
+            let told_apart = format!(
+                "{}_{}",
+                place.name,
+                &hash(&format!("{}\n{}", place.folder.join("."), stream.name))[..digits.min(64)]
+            );
             // All digits may be used up only by somebody who can find collisions of SHA-256; numbers go on for ever.
             let numbered = if digits > 64 { format!("{told_apart}_{digits}") } else { told_apart };
             found = StreamNames::of(place.beside(numbered), columns.clone());
@@ -124,7 +129,8 @@ fn wanted(stream: &StreamDescriptor, folder: &[String]) -> Place {
 /// Letters, digits, underscores and hyphens of ASCII: what every store takes in names of folders.
 fn plain(name: &str) -> String {
     let folded = name.nfkd().filter(|c| !is_combining_mark(*c));
-    let text: String = folded.map(|c| if c.is_ascii_alphanumeric() || matches!(c, '_' | '-') { c } else { '_' }).collect();
+    let text: String =
+        folded.map(|c| if c.is_ascii_alphanumeric() || matches!(c, '_' | '-') { c } else { '_' }).collect();
     if text.is_empty() {
         return format!("unnamed_{}", &hash(name)[..8]);
     }
@@ -191,12 +197,16 @@ mod tests {
 
     #[test]
     fn dw_10_columns_keep_their_names_and_never_meet() {
-        let fields = ["id", "ID", "a.b", "a_b", "größe", "_airbyte_raw_id", "", " ", "select", "x\"y", "Id_1"];
+        let fields =
+            ["id", "ID", "a.b", "a_b", "größe", "_airbyte_raw_id", "", " ", "select", "x\"y", "Id_1"];
         let names = columns(fields.iter().copied());
         assert_eq!(&names[..1], ["ID_1"].map(|_| "id_2".to_owned()).as_slice());
         assert_eq!(names[1], "ID");
         assert_eq!((names[2].as_str(), names[3].as_str(), names[4].as_str()), ("a_b_1", "a_b", "größe"));
-        assert_eq!((names[5].as_str(), names[8].as_str(), names[9].as_str()), ("_airbyte_raw_id_1", "select", "x_y"));
+        assert_eq!(
+            (names[5].as_str(), names[8].as_str(), names[9].as_str()),
+            ("_airbyte_raw_id_1", "select", "x_y")
+        );
         let mut lower: Vec<String> = names.iter().map(|n| n.to_lowercase()).collect();
         lower.sort();
         lower.dedup();

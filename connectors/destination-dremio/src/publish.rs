@@ -43,7 +43,10 @@ pub(crate) async fn publish(
                 if !is_refused || standing != Standing::Nothing {
                     return Err(explained(&format!("replace the view {}", names.public), error));
                 }
-                tracing::info!("No view can be made in {}, so the table itself is filled.", names.public.folder.join("."));
+                tracing::info!(
+                    "No view can be made in {}, so the table itself is filled.",
+                    names.public.folder.join(".")
+                );
             }
         }
     }
@@ -86,18 +89,29 @@ async fn fill(
     } else if can_hold(session, table, layout).await? {
         evolve(session, table, layout).await?;
     } else {
-        tracing::warn!("The type of a column has changed, so the table {table} is made anew; for a moment it is empty.");
+        tracing::warn!(
+            "The type of a column has changed, so the table {table} is made anew; for a moment it is empty."
+        );
         create_anew(session, table, layout).await?;
     }
     if let Some(range) = sent {
         let doing = format!("fill the table {table}");
         let columns = layout.list();
-        let sql =
-            format!("INSERT INTO {} ({columns}) SELECT {columns} FROM {} WHERE {}", table.sql(), built.sql(), range.inside());
+        let sql = format!(
+            "INSERT INTO {} ({columns}) SELECT {columns} FROM {} WHERE {}",
+            table.sql(),
+            built.sql(),
+            range.inside()
+        );
         session.once(&doing, &sql, &Arrival { table, range }).await.map_err(|e| e.explained(&doing))?;
     }
     let old = sent.map_or(String::new(), |range| format!(" WHERE {}", range.outside()));
-    session.settle(&format!("delete the old rows of the table {table}"), &format!("DELETE FROM {}{old}", table.sql())).await
+    session
+        .settle(
+            &format!("delete the old rows of the table {table}"),
+            &format!("DELETE FROM {}{old}", table.sql()),
+        )
+        .await
 }
 
 /// Drops what nobody reads any more. The next run would do it, too.

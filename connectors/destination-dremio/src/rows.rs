@@ -3,7 +3,8 @@
 
 use connector_kit::protocol::json::{self, Token};
 use connector_kit::{
-    BatchRow, Changes, Error, RecordBatch, Result, RowDecoder, RowSink, SelectedStream, Stamp, write_date, write_time,
+    BatchRow, Changes, Error, RecordBatch, Result, RowDecoder, RowSink, SelectedStream, Stamp, write_date,
+    write_time,
 };
 
 use crate::literals::{Form, Kept, LONG_TEXT, write_null, write_text, write_value};
@@ -69,7 +70,10 @@ impl Waiting {
     }
 
     fn row(&self, span: &Span) -> (&[u8], Option<&[u8]>) {
-        (&self.bytes[span.start..span.data_end], span.has_meta.then(|| &self.bytes[span.data_end..span.meta_end]))
+        (
+            &self.bytes[span.start..span.data_end],
+            span.has_meta.then(|| &self.bytes[span.data_end..span.meta_end]),
+        )
     }
 }
 
@@ -140,7 +144,12 @@ impl RowWriter {
     ///
     /// # Errors
     /// When one is not UTF-8.
-    pub(crate) fn take(&mut self, batch: &RecordBatch, row: &BatchRow<'_>, waiting: &mut Waiting) -> Result<()> {
+    pub(crate) fn take(
+        &mut self,
+        batch: &RecordBatch,
+        row: &BatchRow<'_>,
+        waiting: &mut Waiting,
+    ) -> Result<()> {
         if waiting.is_empty()
             && let Some(line) = batch.line_not_utf8()
         {
@@ -182,7 +191,8 @@ impl RowWriter {
             if written.rows > 0 {
                 out.push(b',');
             }
-            let (deleted, long) = self.row(out, waiting, span, Form { typed: written.rows == 0, longest_text })?;
+            let (deleted, long) =
+                self.row(out, waiting, span, Form { typed: written.rows == 0, longest_text })?;
             // Dremio would pad other rows' texts to a long one that cannot be cast.
             if written.rows > 0 && (!long.is_empty() || out.len() > most) {
                 out.truncate(start);
@@ -198,7 +208,13 @@ impl RowWriter {
         Ok(written)
     }
 
-    fn row(&mut self, out: &mut Vec<u8>, waiting: &Waiting, span: &Span, form: Form) -> Result<(bool, Vec<LongText>)> {
+    fn row(
+        &mut self,
+        out: &mut Vec<u8>,
+        waiting: &Waiting,
+        span: &Span,
+        form: Form,
+    ) -> Result<(bool, Vec<LongText>)> {
         let (data, meta) = waiting.row(span);
         self.changes.clear();
         let mut values = Vec::with_capacity(data.len() + 16 * self.fields.len());
@@ -213,7 +229,9 @@ impl RowWriter {
         self.decoder.decode(data, &mut encoder).map_err(|e| unreadable(span.line, "data").with_source(e))?;
         let (deleted, mut long) = (encoder.deleted, encoder.long);
         self.meta.clear();
-        self.stamp.write_meta(&mut self.meta, meta, &self.changes).ok_or_else(|| unreadable(span.line, "meta"))?;
+        self.stamp
+            .write_meta(&mut self.meta, meta, &self.changes)
+            .ok_or_else(|| unreadable(span.line, "meta"))?;
         if json::skip_value(&self.meta, 0) != Ok(self.meta.len()) {
             return Err(unreadable(span.line, "meta"));
         }
@@ -231,9 +249,14 @@ impl RowWriter {
         let mut meta = Vec::with_capacity(self.meta.len() + 2);
         let _ = write_text(&mut meta, &self.meta, any_length);
         long.extend(LongText::of(2, &meta));
-        cast(out, Form { typed: form.typed && meta.len() <= LONG_TEXT, ..form }, ColumnType::Varchar, |out| {
-            out.extend_from_slice(&meta);
-        });
+        cast(
+            out,
+            Form { typed: form.typed && meta.len() <= LONG_TEXT, ..form },
+            ColumnType::Varchar,
+            |out| {
+                out.extend_from_slice(&meta);
+            },
+        );
         out.push(b',');
         cast(out, form, ColumnType::BigInt, |out| {
             out.extend_from_slice(self.stamp.generation().to_string().as_bytes());

@@ -123,7 +123,9 @@ impl Session {
                 Ok(_) => match work.find(self).await? {
                     Found::Done | Found::Nothing => return Ok(()),
                     Found::Otherwise => {
-                        tracing::warn!("Cannot be sure how often Dremio did this: {doing}. It is taken back and done anew.");
+                        tracing::warn!(
+                            "Cannot be sure how often Dremio did this: {doing}. It is taken back and done anew."
+                        );
                         work.undo(self).await?;
                         if patience.is_over() {
                             return Err(Failure::Other(unsure(doing)));
@@ -185,7 +187,8 @@ impl Session {
         let sql = format!("SELECT status FROM sys.jobs_recent WHERE query LIKE '{pattern}' LIMIT 1000");
         let table = self.run(&sql).await.ok()?;
         let states = table.texts(0);
-        let ended = states.iter().filter(|s| matches!(s.as_str(), "COMPLETED" | "FAILED" | "CANCELED" | "CANCELLED"));
+        let ended =
+            states.iter().filter(|s| matches!(s.as_str(), "COMPLETED" | "FAILED" | "CANCELED" | "CANCELLED"));
         let ended = u32::try_from(ended.count()).unwrap_or(u32::MAX);
         Some(Jobs { running: u32::try_from(states.len()).unwrap_or(u32::MAX) - ended, ended })
     }

@@ -41,7 +41,8 @@ impl Layout {
     /// # Errors
     /// When it is not ours, or holds a column of another type.
     fn missing(&self, table: &Place, found: &Schema) -> Result<Option<String>> {
-        let find = |name: &str| found.fields().iter().find(|f| f.name().to_lowercase() == name.to_lowercase());
+        let find =
+            |name: &str| found.fields().iter().find(|f| f.name().to_lowercase() == name.to_lowercase());
         if let Some(lacking) = ADDED.iter().find(|name| find(name).is_none()) {
             return Err(Error::config(format!(
                 "There is a table {table} already that this destination did not make: it has no column {lacking}. Rename or drop it, or choose another path in `dataset`."
@@ -62,7 +63,8 @@ impl Layout {
                 changed.join(", ")
             )));
         }
-        let lacking: Vec<_> = self.columns.iter().zip(&self.types).filter(|(name, _)| find(name).is_none()).collect();
+        let lacking: Vec<_> =
+            self.columns.iter().zip(&self.types).filter(|(name, _)| find(name).is_none()).collect();
         Ok((!lacking.is_empty()).then(|| Self::definitions(lacking.into_iter())))
     }
 }
@@ -199,7 +201,8 @@ mod tests {
 
     #[test]
     fn only_what_lacks_is_added_whatever_the_case() {
-        let layout = layout(&[("Id", ColumnType::BigInt), ("at", ColumnType::Date), ("x\"y", ColumnType::Varchar)]);
+        let layout =
+            layout(&[("Id", ColumnType::BigInt), ("at", ColumnType::Date), ("x\"y", ColumnType::Varchar)]);
         let lacking = missing(&layout, &found(&[("ID", DataType::Int64), ("gone", DataType::Utf8)]));
         assert_eq!(lacking, Ok(Some("\"at\" DATE, \"x\"\"y\" VARCHAR".into())));
         let whole = found(&[("id", DataType::Int64), ("at", DataType::Date64), ("x\"y", DataType::Utf8)]);

@@ -113,7 +113,12 @@ impl DremioWriter {
 }
 
 /// The table that rows are to be added to, with all columns.
-async fn prepare(session: &Session, names: &StreamNames, standing: &Standing, layout: &Layout) -> Result<Place> {
+async fn prepare(
+    session: &Session,
+    names: &StreamNames,
+    standing: &Standing,
+    layout: &Layout,
+) -> Result<Place> {
     match standing {
         Standing::Nothing => {
             create(session, &names.public, layout).await?;
@@ -161,7 +166,9 @@ impl StreamWriter for DremioWriter {
             Outcome::Incomplete => {
                 let table = self.names.public.clone();
                 if let Err(error) = self.abandon().await {
-                    tracing::warn!("What is left of the failed sync of {table} could not be removed: {error}");
+                    tracing::warn!(
+                        "What is left of the failed sync of {table} could not be removed: {error}"
+                    );
                 }
                 Ok(())
             }

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use testkit::conformance::{DestinationSuite, StreamDescriptor};
 use testkit_dremio::Dremio;
 
@@ -34,7 +35,7 @@ fn rows(server: &Dremio, lake: &Path, stream: &StreamDescriptor) -> Vec<String> 
         "SELECT TABLE_NAME FROM INFORMATION_SCHEMA.\"TABLES\" WHERE TABLE_SCHEMA = '{folder}' AND TABLE_NAME NOT LIKE '%\\_\\_ferry\\_%' ESCAPE '\\'"
     ));
     let tables: Vec<&str> = found.iter().filter_map(|row| row[0].as_str()).collect();
-    let Some(table) = table_of(&tables, &stream.name) else { return Vec::new() };
+    let Some(table) = table_of(&tables, &folder, &stream.name) else { return Vec::new() };
     let columns = server.query(&format!(
         "SELECT COLUMN_NAME FROM INFORMATION_SCHEMA.COLUMNS WHERE TABLE_SCHEMA = '{folder}' AND TABLE_NAME = '{table}' ORDER BY ORDINAL_POSITION"
     ));
@@ -48,15 +49,21 @@ fn rows(server: &Dremio, lake: &Path, stream: &StreamDescriptor) -> Vec<String> 
         .collect()
 }
 
-/// The table that a stream's rows are in, by the rules for names that the README has.
-fn table_of<'a>(tables: &[&'a str], stream: &str) -> Option<&'a str> {
-    let plain: String = if stream.chars().count() > 120 {
-        stream.chars().take(111).collect()
-    } else {
-        stream.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '_' | '-') { c } else { '_' }).collect()
-    };
-    let _ = plain;
-    tables.iter().find(|table| **table == stream).copied()
+/// The table that a stream's rows are in, by the rules that the README has: the plain name with a hash where
+/// another stream has it, else the plain name.
+fn table_of<'a>(tables: &[&'a str], folder: &str, stream: &str) -> Option<&'a str> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    let mut plain: String = stream.chars().map(|c| if is_plain(c) { c } else { '_' }).collect();
+    if plain.len() > 120 {
+        plain = format!("{}_{}", &plain[..111], &hash(&plain)[..8]);
+    }
+    let told_apart = format!("{plain}_{}", &hash(&format!("{folder}\n{stream}"))[..4]);
+    let find = |name: &str| tables.iter().find(|table| **table == name).copied();
+    find(&told_apart).or_else(|| find(&plain))
+}
+
+fn hash(text: &str) -> String {
+    Sha256::digest(text.as_bytes()).iter().map(|b| format!("{b:02x}")).collect()
 }
 
 testkit::destination_trials!(suite);
