@@ -89,7 +89,7 @@ impl Merge {
             .filter(|column| !self.key.contains(column))
             .map(|column| {
                 let c = quote(column);
-                format!("{c} = CASE WHEN {newer} THEN s.{c} ELSE t.{c} END")
+                format!("{c} = (CASE WHEN {newer} THEN s.{c} ELSE t.{c} END)")
             })
             .collect();
         format!(
@@ -204,8 +204,8 @@ mod tests {
             sql.contains("WHERE \"_ferry_rank\" = 1 OR \"id\" IS NULL) AS s ON (t.\"id\" = s.\"id\")"),
             "{sql}"
         );
-        assert!(sql.contains("\"v\"\"w\" = CASE WHEN t.\"at\" < s.\"at\" OR "), "{sql}");
-        assert!(!sql.contains("SET \"id\"") && !sql.contains(", \"id\" = CASE"), "keys are equal: {sql}");
+        assert!(sql.contains("\"v\"\"w\" = (CASE WHEN t.\"at\" < s.\"at\" OR "), "{sql}");
+        assert!(!sql.contains("SET \"id\"") && !sql.contains(", \"id\" = (CASE"), "keys are equal: {sql}");
         assert_eq!((sql.matches("WHEN MATCHED").count(), sql.matches("WHEN NOT MATCHED").count()), (1, 1));
     }
 

@@ -97,7 +97,9 @@ pub(crate) async fn look(session: &Session, names: &StreamNames) -> Result<Stand
     }
     let sql = format!("SELECT VIEW_DEFINITION FROM INFORMATION_SCHEMA.VIEWS {at}");
     let definition = session.ask(&doing, &sql).await?.texts(0).concat();
-    let of = |turn: &usize| definition.contains(&quote(&names.turns[*turn].name));
+    // Ours end in the table's path, which may come back without quotes.
+    let definition = definition.trim_end_matches(|c: char| c.is_whitespace() || matches!(c, '"' | ';'));
+    let of = |turn: &usize| definition.ends_with(&names.turns[*turn].name);
     [0, 1].into_iter().find(of).map(Standing::ViewOf).ok_or_else(|| {
         Error::config(format!(
             "There is a view {place} already that this destination did not make. Rename or drop it, or choose another path in `dataset`."

@@ -37,13 +37,21 @@ fn rows(server: &Dremio, lake: &Path, stream: &StreamDescriptor) -> Vec<String> 
     let tables: Vec<&str> = found.iter().filter_map(|row| row[0].as_str()).collect();
     let Some(table) = table_of(&tables, &folder, &stream.name) else { return Vec::new() };
     let columns = server.query(&format!(
-        "SELECT COLUMN_NAME FROM INFORMATION_SCHEMA.COLUMNS WHERE TABLE_SCHEMA = '{folder}' AND TABLE_NAME = '{table}' ORDER BY ORDINAL_POSITION"
+        "SELECT COLUMN_NAME, DATA_TYPE FROM INFORMATION_SCHEMA.COLUMNS WHERE TABLE_SCHEMA = '{folder}' AND TABLE_NAME = '{table}' ORDER BY ORDINAL_POSITION"
     ));
     let path: Vec<String> = folder.split('.').chain([table]).map(|part| format!("\"{part}\"")).collect();
     let rows = server.query(&format!("SELECT * FROM {}", path.join(".")));
     rows.into_iter()
         .map(|row| {
-            let members = columns.iter().map(|name| name[0].as_str().unwrap_or_default().to_owned()).zip(row);
+            let members = columns.iter().zip(row).map(|(column, value)| {
+                let (name, kind) =
+                    (column[0].as_str().unwrap_or_default(), column[1].as_str().unwrap_or_default());
+                // Numbers with a fraction come as text here, and what was changed is text in the table.
+                let is_json = kind == "DOUBLE" || name == "_airbyte_meta";
+                let json =
+                    value.as_str().filter(|_| is_json).and_then(|text| serde_json::from_str(text).ok());
+                (name.to_owned(), json.unwrap_or(value))
+            });
             Value::Object(members.collect()).to_string()
         })
         .collect()
