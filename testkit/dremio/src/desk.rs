@@ -9,7 +9,9 @@ use arrow_schema::{DataType, Field, Schema, SchemaRef};
 
 use crate::engine::{Engine, Found, Rows};
 use crate::error::Refusal;
-use crate::sql::{self, Change, Kind, Names, Place, Source, Sources, Statement, Type, absent, quoted};
+use crate::sql::{
+    self, Change, Kind, Names, Place, Source, Sources, Statement, Type, absent, quoted, string,
+};
 
 /// A statement that was begun.
 #[derive(Clone, Debug)]
@@ -118,7 +120,7 @@ impl Desk {
                 None if *if_exists => {}
                 None => return Err(Refusal::validation(format!("Unknown view [{}].", place.dremio()))),
             },
-            Statement::Query(_) | Statement::CreateTable { .. } => {}
+            Statement::Query(_) | Statement::CreateTable { .. } | Statement::CreateFolder { .. } => {}
         }
         Ok(statement)
     }
@@ -215,8 +217,19 @@ impl Desk {
                 self.create(&place, format!("CREATE TABLE {} {definition}", place.duck()))?;
                 said("Created table", &place)
             }
-            Statement::CreateView { place, query, .. } => {
-                self.create(&place, format!("CREATE OR REPLACE VIEW {} AS {query}", place.duck()))?;
+            // It comes into being with the first table, with which DuckDB's schema does.
+            Statement::CreateFolder { place } => said("Created folder", &place),
+            Statement::CreateView { place, query, written, .. } => {
+                let (schema, name) = (string(&place.schema), string(&place.name));
+                self.engine.run(
+                    &[
+                        format!("CREATE SCHEMA IF NOT EXISTS {}", quoted(&place.schema)),
+                        format!("CREATE OR REPLACE VIEW {} AS {query}", place.duck()),
+                        format!("DELETE FROM \"_sys\".written WHERE lower(schema) = lower({schema}) AND lower(name) = lower({name})"),
+                        format!("INSERT INTO \"_sys\".written VALUES ({schema}, {name}, {})", string(&written)),
+                    ],
+                    &[],
+                )?;
                 said("Replaced or created view", &place)
             }
             Statement::DropTable { place, .. } => {

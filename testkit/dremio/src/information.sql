@@ -1,6 +1,7 @@
 CREATE SCHEMA "_information";
 CREATE SCHEMA "_sys";
 CREATE TABLE "_sys".jobs_recent (job_id VARCHAR, status VARCHAR, query_type VARCHAR, user_name VARCHAR, submitted_ts TIMESTAMP_MS, query VARCHAR);
+CREATE TABLE "_sys".written (schema VARCHAR, name VARCHAR, sql VARCHAR);
 CREATE TABLE "_sys".version (version VARCHAR);
 INSERT INTO "_sys".version VALUES ('26.0.0');
 CREATE VIEW "_information"."SCHEMATA" AS
@@ -12,8 +13,8 @@ CREATE VIEW "_information"."TABLES" AS
   UNION ALL
   SELECT 'DREMIO', schema_name, view_name, 'VIEW' FROM duckdb_views() WHERE NOT internal AND schema_name NOT LIKE '\_%' ESCAPE '\';
 CREATE VIEW "_information"."VIEWS" AS
-  SELECT 'DREMIO' AS "TABLE_CATALOG", schema_name AS "TABLE_SCHEMA", view_name AS "TABLE_NAME", sql AS "VIEW_DEFINITION"
-  FROM duckdb_views() WHERE NOT internal AND schema_name NOT LIKE '\_%' ESCAPE '\';
+  SELECT 'DREMIO' AS "TABLE_CATALOG", schema_name AS "TABLE_SCHEMA", view_name AS "TABLE_NAME", w.sql AS "VIEW_DEFINITION"
+  FROM duckdb_views() v JOIN "_sys".written w ON lower(w.schema) = lower(v.schema_name) AND lower(w.name) = lower(v.view_name) WHERE NOT internal AND schema_name NOT LIKE '\_%' ESCAPE '\';
 CREATE VIEW "_information"."COLUMNS" AS
   SELECT 'DREMIO' AS "TABLE_CATALOG", schema_name AS "TABLE_SCHEMA", table_name AS "TABLE_NAME", column_name AS "COLUMN_NAME",
     CAST(column_index AS INTEGER) AS "ORDINAL_POSITION", 'YES' AS "IS_NULLABLE",

@@ -16,7 +16,7 @@
 //!
 //! **Statements.** `CREATE TABLE [IF NOT EXISTS]` with types or `AS`, `DROP TABLE [IF EXISTS]`, `ALTER
 //! TABLE … ADD COLUMNS (…)`, `… DROP COLUMN c`, `TRUNCATE [TABLE]`, `CREATE [OR REPLACE] VIEW`, `DROP
-//! VIEW`, `INSERT INTO t [(…)] VALUES … | SELECT …`, `DELETE … [USING …]`, `UPDATE … [FROM …]`, `MERGE INTO t
+//! VIEW`, `CREATE FOLDER` in a catalog, `INSERT INTO t [(…)] VALUES … | SELECT …`, `DELETE … [USING …]`, `UPDATE … [FROM …]`, `MERGE INTO t
 //! USING … ON … [WHEN MATCHED THEN UPDATE SET c = …] [WHEN NOT MATCHED THEN INSERT (…) VALUES (…)]`,
 //! `COPY INTO t FROM '@source/path' [FILES ('…')] FILE_FORMAT 'parquet' [(ON_ERROR 'abort')]`, and
 //! queries. No RENAME, no `;`, no parameters, no second MATCHED clause and none with AND; functions are those on

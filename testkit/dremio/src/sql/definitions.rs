@@ -19,6 +19,14 @@ impl Parser<'_> {
         if replace {
             return Err(self.failure());
         }
+        if self.take("FOLDER") {
+            self.take_all(&["IF", "NOT", "EXISTS"]);
+            let place = self.place()?;
+            let Some(Source::Catalog) = self.names.source(&place) else {
+                return Err(Refusal::unsupported(format!("Folders cannot be created in [{}]", place.schema)));
+            };
+            return Ok(Statement::CreateFolder { place });
+        }
         self.expect(&["TABLE"])?;
         let if_not_exists = self.take_all(&["IF", "NOT", "EXISTS"]);
         let place = self.place()?;
@@ -52,8 +60,9 @@ impl Parser<'_> {
             return Err(Refusal::unsupported(text));
         }
         self.expect(&["AS"])?;
+        let written = self.rest();
         let query = self.expressions(|_, _| false)?;
-        Ok(Statement::CreateView { place, replace, query })
+        Ok(Statement::CreateView { place, replace, query, written })
     }
 
     pub(super) fn drop(&mut self) -> Result<Statement, Refusal> {

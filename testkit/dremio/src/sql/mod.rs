@@ -12,7 +12,7 @@ mod words;
 
 pub use names::Source;
 pub(crate) use names::{Names, Place, Sources, absent};
-pub(crate) use token::quoted;
+pub(crate) use token::{quoted, string};
 pub(crate) use types::{Kind, Type};
 
 use crate::error::Refusal;
@@ -50,6 +50,11 @@ pub(crate) enum Statement {
         place: Place,
         replace: bool,
         query: String,
+        /// The query as it was written.
+        written: String,
+    },
+    CreateFolder {
+        place: Place,
     },
     DropView {
         place: Place,

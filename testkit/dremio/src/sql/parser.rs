@@ -10,13 +10,16 @@ use crate::error::Refusal;
 #[derive(Debug)]
 pub(super) struct Parser<'a> {
     pub(super) tokens: Vec<Token>,
+    starts: Vec<usize>,
+    sql: &'a str,
     pub(super) at: usize,
     pub(super) names: &'a Names<'a>,
 }
 
 impl<'a> Parser<'a> {
-    pub(super) fn new(sql: &str, names: &'a Names<'a>) -> Result<Self, Refusal> {
-        Ok(Self { tokens: tokens(sql)?, at: 0, names })
+    pub(super) fn new(sql: &'a str, names: &'a Names<'a>) -> Result<Self, Refusal> {
+        let (tokens, starts) = tokens(sql)?.into_iter().unzip();
+        Ok(Self { tokens, starts, sql, at: 0, names })
     }
 
     pub(super) fn statement(mut self) -> Result<Statement, Refusal> {
@@ -45,6 +48,11 @@ impl<'a> Parser<'a> {
 
     pub(super) fn peek(&self) -> Option<&Token> {
         self.tokens.get(self.at)
+    }
+
+    /// The rest of the statement, as it was written.
+    pub(super) fn rest(&self) -> String {
+        self.starts.get(self.at).map_or_else(String::new, |start| self.sql[*start..].to_owned())
     }
 
     /// What the parser of a query says of what it did not expect.

@@ -45,12 +45,14 @@ pub(crate) fn string(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
-pub(crate) fn tokens(sql: &str) -> Result<Vec<Token>, Refusal> {
+/// Each with where it starts.
+pub(crate) fn tokens(sql: &str) -> Result<Vec<(Token, usize)>, Refusal> {
     let mut tokens = Vec::new();
     let mut rest = sql;
     loop {
         rest = rest.trim_start();
         let Some(first) = rest.chars().next() else { return Ok(tokens) };
+        let start = sql.len() - rest.len();
         if rest.starts_with("--") {
             rest = rest.split_once('\n').map_or("", |(_, rest)| rest);
         } else if let Some(comment) = rest.strip_prefix("/*") {
@@ -60,25 +62,25 @@ pub(crate) fn tokens(sql: &str) -> Result<Vec<Token>, Refusal> {
             rest = after;
             match first {
                 '"' if text.is_empty() => return Err(failure("\"\"")),
-                '"' => tokens.push(Token::Name(text)),
-                _ => tokens.push(Token::Text(text)),
+                '"' => tokens.push((Token::Name(text), start)),
+                _ => tokens.push((Token::Text(text), start)),
             }
         } else if first.is_ascii_digit()
             || (first == '.' && rest[1..].starts_with(|c: char| c.is_ascii_digit()))
         {
             let length = number(rest);
-            tokens.push(number_in_range(&rest[..length])?);
+            tokens.push((number_in_range(&rest[..length])?, start));
             rest = &rest[length..];
         } else if first.is_alphabetic() || first == '_' {
             let end =
                 rest.find(|c: char| !(c.is_alphanumeric() || c == '_' || c == '$')).unwrap_or(rest.len());
-            tokens.push(Token::Word(rest[..end].to_owned()));
+            tokens.push((Token::Word(rest[..end].to_owned()), start));
             rest = &rest[end..];
         } else {
             // `;`, `::`, `?`, `$1` and the like are not for one statement without parameters.
             let sign = SIGNS.iter().find(|sign| rest.starts_with(**sign));
             let sign = sign.ok_or_else(|| failure(&first.to_string()))?;
-            tokens.push(Token::Sign(sign));
+            tokens.push((Token::Sign(sign), start));
             rest = &rest[sign.len()..];
         }
     }
