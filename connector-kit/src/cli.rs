@@ -200,7 +200,11 @@ impl<D: TransactionalDestination> Commands<D> for TransactionalCommands {
         match command {
             Command::Write { catalog, .. } => {
                 let stdin = duplicate(std::io::stdin().as_fd())?;
-                transaction::write(destination, catalog, stdin, out, stop).await
+                if destination.transacts() {
+                    transaction::write(destination, catalog, stdin, out, stop).await
+                } else {
+                    write::write(destination, catalog, stdin, out, stop).await
+                }
             }
             Command::Committed { catalog, .. } => transaction::committed(destination, catalog, out).await,
             other => <DestinationCommands as Commands<D>>::transfer(destination, other, out, stop).await,

@@ -56,7 +56,7 @@ pub use text::{write_date, write_time, write_timestamp};
 pub use traits::{
     ChangeSource, Connector, Destination, FlushPolicy, Outcome, Source, StreamOutput, StreamWriter,
 };
-pub use transactional::{Checkpoint, Committed, TransactionalDestination};
+pub use transactional::{Checkpoint, Committed, MarkPolicy, TransactionalDestination};
 
 pub use schemars;
 pub use tracing;

@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::path::Path;
 use std::sync::mpsc::Sender;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use protocol::{Message, State, StreamDescriptor, StreamStatusKind, edit};
 use tokio::sync::mpsc;
@@ -16,20 +16,12 @@ use crate::intake::{End, Event, RecordBatch, recycle};
 use crate::ledger::{Durable, Ledger};
 use crate::stream::SelectedStream;
 use crate::traits::{FlushPolicy, Outcome, StreamWriter};
-use crate::transactional::{Checkpoint, Committed, TransactionalDestination};
+use crate::transactional::{Checkpoint, Committed, MarkPolicy, TransactionalDestination};
 use crate::write::{Prepared, Statuses, abandon, next, prepare, select};
 
 /// Streams that never stand at a boundary together are committed all the same after this many times
 /// what the policy says.
 const PATIENCE: u32 = 4;
-
-/// So many marks a transaction may have: servers keep a list of 64.
-const MARKS: u32 = 48;
-/// The first of them are made at every boundary, so that a short run loses nothing …
-const EARLY_MARKS: u32 = 16;
-/// … the others after this many bytes, or this long.
-const MARK_BYTES: u64 = 16 << 20;
-const MARK_AGE: Duration = Duration::from_secs(2);
 
 pub(crate) async fn write<D: TransactionalDestination>(
     destination: &D,
@@ -43,9 +35,10 @@ pub(crate) async fn write<D: TransactionalDestination>(
     let mut driver = Driver {
         destination,
         policy: destination.flush_policy(),
+        mark_policy: destination.mark_policy(),
         statuses: Statuses::of(streams.len()),
         failed: vec![false; streams.len()],
-        marks: Marks::default(),
+        marks: Marks::none(),
         said_interleaved: false,
         streams,
         writers,
@@ -86,22 +79,26 @@ fn line(committed: &Committed) -> Result<Vec<u8>> {
 }
 
 /// The marks of the open transaction.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Marks {
     made: u32,
+    /// Since the last one, or the transaction's begin.
     bytes: u64,
-    last: Option<Instant>,
+    since: Instant,
 }
 
 impl Marks {
-    fn due(&self) -> bool {
-        self.made < EARLY_MARKS
-            || (self.made < MARKS
-                && (self.bytes >= MARK_BYTES || self.last.is_none_or(|at| at.elapsed() >= MARK_AGE)))
+    fn none() -> Self {
+        Self { made: 0, bytes: 0, since: Instant::now() }
+    }
+
+    fn due(&self, policy: &MarkPolicy, completion: bool) -> bool {
+        let large = self.bytes >= policy.bytes || self.since.elapsed() >= policy.age;
+        self.made < policy.early || (self.made < policy.most && large) || (completion && policy.completions)
     }
 
     fn made(&mut self) {
-        *self = Self { made: self.made + 1, bytes: 0, last: Some(Instant::now()) };
+        *self = Self { made: self.made + 1, ..Self::none() };
     }
 }
 
@@ -113,6 +110,7 @@ struct Driver<'a, D: TransactionalDestination> {
     failed: Vec<bool>,
     ledger: Ledger,
     policy: FlushPolicy,
+    mark_policy: MarkPolicy,
     statuses: Statuses,
     marks: Marks,
     said_interleaved: bool,
@@ -138,14 +136,14 @@ impl<D: TransactionalDestination> Driver<'_, D> {
                 }
                 Event::State(line, stream) => {
                     self.ledger.state(stream, line);
-                    self.boundary().await?;
+                    self.boundary(false).await?;
                 }
                 Event::Status(index, status) => {
                     self.statuses.seen(index, status);
                     if status == StreamStatusKind::Complete {
                         // No more rows of it come, so none comes twice.
                         self.ledger.boundary(index);
-                        self.boundary().await?;
+                        self.boundary(true).await?;
                     }
                 }
                 Event::End(end) => return end,
@@ -164,8 +162,9 @@ impl<D: TransactionalDestination> Driver<'_, D> {
     }
 
     /// A stream has come to where a later run would go on.
-    async fn boundary(&mut self) -> Result<()> {
-        if !self.commit_due().await? && self.ledger.aligned() && self.marks.due() {
+    async fn boundary(&mut self, completion: bool) -> Result<()> {
+        let due = self.marks.due(&self.mark_policy, completion);
+        if !self.commit_due().await? && due && self.ledger.aligned() {
             self.destination.mark().await?;
             self.marks.made();
             self.ledger.mark();
@@ -226,7 +225,7 @@ impl<D: TransactionalDestination> Driver<'_, D> {
         let checkpoints: Vec<_> =
             durable.iter().filter_map(|state| self.checkpoint(state, outcomes)).collect();
         self.destination.commit(&checkpoints).await?;
-        self.marks = Marks::default();
+        self.marks = Marks::none();
         self.ledger.mark();
         durable.iter().try_for_each(|state| self.out.send(state.echo()?))
     }

@@ -1,6 +1,7 @@
 //! The contract of destinations whose writers share one transaction.
 
 use std::future::Future;
+use std::time::Duration;
 
 use protocol::{StateStats, StreamDescriptor};
 
@@ -33,6 +34,29 @@ pub struct Committed {
     pub attempt: Option<i64>,
 }
 
+/// How often an open transaction is marked; see [`TransactionalDestination::mark`]. A mark is only ever made
+/// where every stream stands at a state.
+#[derive(Clone, Copy, Debug)]
+pub struct MarkPolicy {
+    /// So many are made at once, so that a short run loses nothing …
+    pub early: u32,
+    /// … the others after this many bytes …
+    pub bytes: u64,
+    /// … or this long.
+    pub age: Duration,
+    /// So many one transaction may have.
+    pub most: u32,
+    /// Whether one is made whenever a stream is complete, whatever the rest says: its rows never come again.
+    pub completions: bool,
+}
+
+impl Default for MarkPolicy {
+    fn default() -> Self {
+        // Servers keep a list of 64.
+        Self { early: 16, bytes: 16 << 20, age: Duration::from_secs(2), most: 48, completions: false }
+    }
+}
+
 /// A destination that can commit rows and the state they belong to in one step. Its main is
 /// [`crate::transactional_destination_main`].
 ///
@@ -46,6 +70,17 @@ pub struct Committed {
 /// inside the transaction. One that fails undoes itself, and no row that its writer took since its last
 /// flush is ever seen; the transaction goes on for the other streams.
 pub trait TransactionalDestination: Destination {
+    /// Whether this run is one of transactions. If not, each writer's `flush` makes its rows durable by itself,
+    /// as that of any [`Destination`].
+    fn transacts(&self) -> bool {
+        true
+    }
+
+    /// How often to mark.
+    fn mark_policy(&self) -> MarkPolicy {
+        MarkPolicy::default()
+    }
+
     /// What the writers have taken so far is to survive a [`rollback`](Self::rollback).
     ///
     /// # Errors

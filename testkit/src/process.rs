@@ -293,6 +293,14 @@ impl Running {
         let _ = rustix::process::kill_process(pid.expect("a child has a process id"), signal);
     }
 
+    /// Whether it has ended by now.
+    ///
+    /// # Panics
+    /// When it cannot be asked.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("a child can be waited for").is_some()
+    }
+
     /// Waits for its end.
     ///
     /// # Panics
