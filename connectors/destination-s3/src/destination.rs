@@ -5,17 +5,26 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use columnar::Budget;
-use connector_kit::protocol::DestinationSyncMode;
-use connector_kit::{Connector, Context, Destination, Error, FlushPolicy, Result, SelectedStream};
+use connector_kit::protocol::{DestinationSyncMode, StreamDescriptor, SyncMode};
+use connector_kit::{
+    Checkpoint, Committed, Connector, Context, Destination, Error, FlushPolicy, MarkPolicy, Result,
+    RunIdentity, SelectedStream, TransactionalDestination, tracing,
+};
 use s3_kit::{Bytes, Condition, Fault, Room, Store};
 use tokio::sync::OnceCell;
 
+use crate::book::Book;
+use crate::commits::Commits;
 use crate::config::Config;
 use crate::formats::Style;
-use crate::keys::{hidden, random};
+use crate::keys::{hidden, manifest_key, token};
+use crate::manifest::Writer;
 use crate::part_sink::Gathered;
+use crate::recover::{recover, settle};
 use crate::time::now_micros;
-use crate::write::S3Writer;
+use crate::together::Together;
+use crate::write::Work;
+use crate::writer::{Member, S3Writer};
 
 /// Rows become objects, and states are echoed, at least this often. Shorter would make many small objects.
 const FLUSH_AGE: Duration = Duration::from_secs(300);
@@ -26,6 +35,9 @@ const ROOM: usize = 15 << 20;
 #[derive(Debug)]
 pub(crate) struct S3 {
     pub(crate) shared: Arc<Shared>,
+    run: RunIdentity,
+    /// What all streams commit together, where somebody can ask for it again.
+    together: OnceCell<Together>,
 }
 
 /// What the writers of a run have in common.
@@ -57,13 +69,14 @@ impl Shared {
     pub(crate) async fn conditional(&self) -> Result<bool> {
         self.conditional
             .get_or_try_init(|| async {
-                let key = hidden(&self.root, "conditions.json");
+                // No stream's list begins with a dot.
+                let key = hidden(&self.root, ".conditions.json");
                 let condition = Condition::Version("\"00000000000000000000000000000000\"".to_owned());
                 match self.store.put(&key, "application/json", Bytes::from_static(b"{}"), condition, &[]).await {
                     Err(error) if error.fault() == Fault::Changed => Ok(true),
                     Err(error) if error.fault() != Fault::Unsupported => Err(error.into()),
                     unheeded => {
-                        connector_kit::tracing::warn!(
+                        tracing::warn!(
                             "This store does not keep to conditions, so that two syncs that write the same stream at once may not notice each other; let there be one at a time."
                         );
                         if unheeded.is_ok() {
@@ -83,7 +96,7 @@ impl Connector for S3 {
     const NAME: &'static str = "destination-s3";
     const VERSION: &'static str = env!("CARGO_PKG_VERSION");
 
-    async fn connect(config: Config, _: &Context) -> Result<Self> {
+    async fn connect(config: Config, context: &Context) -> Result<Self> {
         let style = Style::new(&config.format)?;
         let block = if let Style::Parquet { block, .. } = &style { *block } else { usize::MAX };
         let shared = Shared {
@@ -100,14 +113,14 @@ impl Connector for S3 {
             taken: Mutex::default(),
             conditional: OnceCell::new(),
         };
-        Ok(Self { shared: Arc::new(shared) })
+        Ok(Self { shared: Arc::new(shared), run: context.run.clone(), together: OnceCell::new() })
     }
 
     /// Does once what a sync does all the time: begin an upload, complete it, look at it, remove it.
     async fn check(&self) -> Result<()> {
         let Shared { store, root, room, .. } = &*self.shared;
         self.shared.conditional().await?;
-        let token: String = random().iter().map(|b| format!("{b:02x}")).collect();
+        let token = token();
         let key = hidden(root, &format!("check-{token}"));
         let mut upload = store.upload(&key, &token, "text/plain", Vec::new(), room);
         let sent = upload.send(Bytes::from_static(b"check"));
@@ -134,8 +147,59 @@ impl Destination for S3 {
     const SYNC_MODES: &'static [DestinationSyncMode] =
         &[DestinationSyncMode::Overwrite, DestinationSyncMode::Append];
 
+    async fn prepare(&self, streams: &[SelectedStream]) -> Result<()> {
+        let streams: Vec<_> = streams.iter().map(|s| s.descriptor.clone()).collect();
+        if let Some(mut commits) = self.take_turn(&streams).await? {
+            settle(&self.shared, &mut commits, &streams).await?;
+            // A destination is prepared once.
+            let _ = self.together.set(Together::new(commits));
+        }
+        Ok(())
+    }
+
+    fn holds(&self, stream: &SelectedStream) -> bool {
+        let mode = stream.destination_sync_mode;
+        // A source that cannot go on sends everything again after a failure.
+        let again = self.transacts() && stream.sync_mode == SyncMode::FullRefresh && !resumes(stream);
+        mode == DestinationSyncMode::Overwrite || again && mode == DestinationSyncMode::Append
+    }
+
     async fn open(&self, stream: &SelectedStream) -> Result<S3Writer> {
-        S3Writer::open(&self.shared, stream).await
+        let (shared, descriptor) = (&self.shared, &stream.descriptor);
+        let commits = match self.together.get() {
+            Some(together) => Some(together.commits().lock().await),
+            None => None,
+        };
+        let held = self.holds(stream);
+        // Its rows would come a second time: the source starts over, and nothing tells them apart.
+        let added_whole = held && !stream.replaces();
+        if added_whole && commits.as_ref().is_some_and(|c| c.done.contains(descriptor)) {
+            tracing::info!(
+                "Stream {descriptor}: an earlier attempt of this job has written all of it; what comes now is counted only."
+            );
+            return Ok(S3Writer::Counting);
+        }
+        let key = manifest_key(&shared.root, descriptor);
+        let conditional = shared.conditional().await?;
+        let mut book = Book::look(&shared.store, key, descriptor, conditional).await?;
+        let goes_on = stream.sync_mode == SyncMode::Incremental && !stream.replaces();
+        if book.is_new && goes_on && commits.as_ref().is_some_and(|c| c.record().covers(descriptor)) {
+            return Err(Error::config(format!(
+                "The list of the objects of stream {descriptor} is gone, but the source goes on from where earlier syncs ended, so the rows that they wrote would be missing. Restore {}, or run \"ferry state reset\" for this stream so that all of it is read again.",
+                shared.store.url(&manifest_key(&shared.root, descriptor))
+            )));
+        }
+        let writer = Writer { token: token(), sync_id: stream.sync_id, began: shared.began };
+        book.take_over(writer).await?;
+        recover(shared, descriptor, &mut book, commits.as_deref()).await?;
+        let work = Work::new(shared, stream, book, held)?;
+        drop(commits);
+        Ok(match self.together.get() {
+            None => S3Writer::Alone(Box::new(work)),
+            Some(together) => {
+                S3Writer::Together(together.join(Member { work, complete: false, joins: false }).await)
+            }
+        })
     }
 
     /// One object per flush, so the bytes follow the size of objects; JSON is about four times
@@ -143,5 +207,56 @@ impl Destination for S3 {
     fn flush_policy(&self) -> FlushPolicy {
         let factor = if matches!(self.shared.style, Style::Parquet { .. }) { 4 } else { 1 };
         FlushPolicy { bytes: self.shared.max_bytes * factor, age: FLUSH_AGE }
+    }
+}
+
+/// Whether the source goes on where a failed attempt has got to.
+fn resumes(stream: &SelectedStream) -> bool {
+    stream.configured.stream.is_resumable.unwrap_or(false)
+}
+
+impl S3 {
+    /// Keeps earlier processes of the connection from committing; nothing where there is no connection.
+    async fn take_turn(&self, streams: &[StreamDescriptor]) -> Result<Option<Commits>> {
+        if self.run.connection.is_none() {
+            return Ok(None);
+        }
+        let shared = &self.shared;
+        let conditional = shared.conditional().await?;
+        Commits::take_turn(&shared.store, &shared.root, conditional, &self.run, streams).await
+    }
+
+    fn transaction(&self) -> Result<&Together> {
+        self.together
+            .get()
+            .ok_or_else(|| Error::system("A commit was asked for before the streams were prepared."))
+    }
+}
+
+impl TransactionalDestination for S3 {
+    fn transacts(&self) -> bool {
+        self.run.connection.is_some()
+    }
+
+    /// A mark ends open objects, so there are few: it would make small ones.
+    fn mark_policy(&self) -> MarkPolicy {
+        let FlushPolicy { bytes, age } = self.flush_policy();
+        MarkPolicy { early: 0, bytes: bytes / 4, age, most: u32::MAX, completions: true }
+    }
+
+    async fn mark(&self) -> Result<()> {
+        self.transaction()?.mark().await
+    }
+
+    async fn rollback(&self) -> Result<()> {
+        self.transaction()?.rollback().await
+    }
+
+    async fn commit(&self, checkpoints: &[Checkpoint<'_>]) -> Result<()> {
+        self.transaction()?.commit(checkpoints).await
+    }
+
+    async fn committed(&self, streams: &[StreamDescriptor]) -> Result<Vec<Committed>> {
+        Ok(self.take_turn(&[]).await?.map_or_else(Vec::new, |commits| commits.committed(streams)))
     }
 }

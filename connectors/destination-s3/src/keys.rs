@@ -152,6 +152,11 @@ fn uuid(mut bytes: [u8; 16]) -> String {
     format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
 }
 
+/// A random word, for what must be told from everything else.
+pub(crate) fn token() -> String {
+    random().iter().map(|b| format!("{b:02x}")).collect()
+}
+
 /// Random bytes, for what must not be guessed or met twice.
 pub(crate) fn random() -> [u8; 16] {
     let mut bytes = [0; 16];

@@ -61,10 +61,20 @@ pub(crate) struct Object {
 pub(crate) struct Intent {
     /// Whether the next run ends what was begun, or takes it back: rows whose state was never confirmed come again.
     pub(crate) forward: bool,
+    /// The commit that decides it instead, where there is one: ended once it was reached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) commit: Option<CommitOf>,
     pub(crate) objects: Vec<Pending>,
     /// What they replace.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) replaces: Vec<String>,
+}
+
+/// A commit of a connection.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct CommitOf {
+    pub(crate) connection: String,
+    pub(crate) number: u64,
 }
 
 /// An object whose parts are all with the store.

@@ -4,26 +4,23 @@ use std::sync::Arc;
 
 use columnar::Layout;
 use connector_kit::protocol::{DestinationSyncMode, RecordDigest};
-use connector_kit::{
-    Error, Outcome, RecordBatch, Result, RowDecoder, SelectedStream, Stamp, StreamWriter, tracing,
-};
-use s3_kit::Upload;
+use connector_kit::{Error, RecordBatch, Result, RowDecoder, SelectedStream, Stamp, tracing};
+use s3_kit::{Completion, Upload};
 
 use crate::book::Book;
 use crate::destination::Shared;
 use crate::encode::{FileWriter, columnar_error};
-use crate::keys::{Names, Values, manifest_key, random};
-use crate::manifest::{Begun, Object, Writer};
+use crate::keys::{Names, Values, random, token};
+use crate::manifest::{Begun, Object};
 use crate::part_sink::PartSink;
-use crate::recover::recover;
 use crate::time::{Moment, now_micros};
 
 /// Names that are taken, tried one after the other, before we give up.
 const MOST_NAMES: u32 = 10_000;
 
-/// Writes one stream.
+/// The work on one stream.
 #[derive(Debug)]
-pub(crate) struct S3Writer {
+pub(crate) struct Work {
     pub(crate) shared: Arc<Shared>,
     pub(crate) book: Book,
     names: Names,
@@ -34,11 +31,15 @@ pub(crate) struct S3Writer {
     generation: i64,
     /// Rows of smaller generations go once the stream has succeeded.
     pub(crate) minimum: i64,
-    /// Nothing is seen before the stream is complete, and then it replaces all there was.
+    /// Nothing is seen before the stream is complete.
+    pub(crate) held: bool,
+    /// What the stream brings replaces all there was.
     pub(crate) overwrite: bool,
     open: Option<OpenObject>,
     /// Whole, but not to be seen yet.
     pub(crate) finished: Vec<Finished>,
+    /// So many of them stay when what came after the last mark is dropped.
+    pub(crate) marked: usize,
 }
 
 #[derive(Debug)]
@@ -55,18 +56,14 @@ struct OpenObject {
 pub(crate) struct Finished {
     pub(crate) object: Object,
     pub(crate) upload: Upload,
+    /// Once every part has arrived.
+    pub(crate) done: Option<Completion>,
 }
 
-impl S3Writer {
-    pub(crate) async fn open(shared: &Arc<Shared>, stream: &SelectedStream) -> Result<Self> {
+impl Work {
+    pub(crate) fn new(shared: &Arc<Shared>, stream: &SelectedStream, book: Book, held: bool) -> Result<Self> {
         let layout = Layout::new(&stream.columns)
             .map_err(|e| Error::config(format!("Stream {}: {e}.", stream.descriptor)))?;
-        let token: String = random().iter().map(|b| format!("{b:02x}")).collect();
-        let writer = Writer { token, sync_id: stream.sync_id, began: shared.began };
-        let key = manifest_key(&shared.root, &stream.descriptor);
-        let conditional = shared.conditional().await?;
-        let mut book = Book::open(&shared.store, key, &stream.descriptor, conditional, writer).await?;
-        recover(&shared.store, &mut book).await?;
         let names = Names::new(
             &shared.root,
             &shared.path,
@@ -74,27 +71,35 @@ impl S3Writer {
             shared.style.extension(),
             &stream.descriptor,
         );
-        Ok(Self {
+        let mut work = Self {
             shared: Arc::clone(shared),
             book,
             names,
             decoder: RowDecoder::new(layout.names()),
             layout: Arc::new(layout),
-            stamp: Some(Stamp::new(stream.sync_id, stream.generation.map(|g| g.id))),
+            stamp: None,
             sync_id: stream.sync_id,
             generation: stream.generation.map_or(0, |g| g.id),
             minimum: stream.generation.map_or(0, |g| g.minimum),
+            held,
             overwrite: stream.destination_sync_mode == DestinationSyncMode::Overwrite,
             open: None,
             finished: Vec::new(),
-        })
+            marked: 0,
+        };
+        work.stamp = Some(work.new_stamp());
+        Ok(work)
+    }
+
+    fn new_stamp(&self) -> Stamp {
+        Stamp::new(self.sync_id, Some(self.generation))
     }
 
     /// The next object's key: one that is neither ours nor anybody's.
     async fn next_key(&mut self) -> Result<String> {
         let mut nth = 0;
         for _ in 0..MOST_NAMES {
-            let manifest = &mut self.book.manifest;
+            let manifest = self.book.manifest_mut();
             let values = Values {
                 began: Moment::at(manifest.writer.began),
                 now: now_micros(),
@@ -125,7 +130,7 @@ impl S3Writer {
             return Ok(());
         }
         let key = self.next_key().await?;
-        let token: String = random().iter().map(|b| format!("{b:02x}")).collect();
+        let token = token();
         let Shared { store, style, gathered, room, budget, .. } = &*self.shared;
         let metadata = vec![("ab-generation-id".to_owned(), self.generation.to_string())];
         let upload = store.upload(&key, &token, style.content_type(), metadata, room);
@@ -153,7 +158,7 @@ impl S3Writer {
                 if any {
                     let (generation, sync_id) = (self.generation, self.sync_id);
                     let object = Object { key, rows, bytes, generation, sync_id, digest: digest.hex() };
-                    self.finished.push(Finished { object, upload });
+                    self.finished.push(Finished { object, upload, done: None });
                 }
                 Ok(())
             }
@@ -180,51 +185,12 @@ impl S3Writer {
         };
         let Some(upload_id) = begun else { return Ok(()) };
         open.journaled = true;
-        self.book.manifest.uploads.push(Begun { key: open.key.clone(), upload_id });
+        self.book.manifest_mut().uploads.push(Begun { key: open.key.clone(), upload_id });
         self.book.save().await
     }
 
-    async fn complete(&mut self) -> Result<()> {
-        self.close_object().await?;
-        let nothing = self.finished.is_empty();
-        if nothing && (self.overwrite || self.book.manifest.objects.is_empty()) {
-            // An object without rows, so that an empty stream can be read.
-            self.open_object().await?;
-            self.close_object().await?;
-        }
-        self.publish(true).await
-    }
-
-    /// Drops what was not published.
-    async fn give_up(&mut self) {
-        if let Some(open) = self.open.take() {
-            let upload = open.sink.lock().upload.take();
-            drop(open);
-            if let Some(upload) = upload {
-                drop_upload(upload).await;
-            }
-        }
-        for finished in std::mem::take(&mut self.finished) {
-            drop_upload(finished.upload).await;
-        }
-        if !self.book.manifest.uploads.is_empty() {
-            self.book.manifest.uploads.clear();
-            if let Err(error) = self.book.save().await {
-                tracing::debug!("{error}");
-            }
-        }
-    }
-}
-
-async fn drop_upload(upload: Upload) {
-    // The error that ended the run is the one to tell.
-    if let Err(error) = upload.abort().await {
-        tracing::debug!("{error}");
-    }
-}
-
-impl StreamWriter for S3Writer {
-    async fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+    /// Takes rows; parts go out as they fill.
+    pub(crate) async fn write(&mut self, batch: &RecordBatch) -> Result<()> {
         self.open_object().await?;
         let Some(open) = &mut self.open else { return Ok(()) };
         if let Err(error) = open.writer.write(batch, &mut self.decoder) {
@@ -246,17 +212,70 @@ impl StreamWriter for S3Writer {
         self.journal().await
     }
 
-    async fn flush(&mut self) -> Result<()> {
+    /// Ends the open object and waits until all parts of all objects have arrived.
+    pub(crate) async fn arrive(&mut self) -> Result<()> {
         self.close_object().await?;
-        if self.overwrite { Ok(()) } else { self.publish(false).await }
+        for finished in &mut self.finished {
+            if finished.done.is_none() {
+                finished.done = Some(finished.upload.finish().await?);
+            }
+        }
+        Ok(())
     }
 
-    async fn finish(mut self, outcome: Outcome) -> Result<()> {
-        let result = match outcome {
-            Outcome::Complete => self.complete().await,
-            Outcome::Incomplete => Ok(()),
-        };
-        self.give_up().await;
-        result
+    /// The stream is complete: an object without rows where there is no other, so that an empty stream can be read.
+    pub(crate) async fn end_rows(&mut self) -> Result<()> {
+        self.close_object().await?;
+        if self.finished.is_empty() && (self.overwrite || self.book.manifest().objects.is_empty()) {
+            self.open_object().await?;
+        }
+        self.arrive().await
+    }
+
+    /// What came so far stays when what comes is dropped.
+    pub(crate) async fn mark(&mut self) -> Result<()> {
+        self.close_object().await?;
+        self.marked = self.finished.len();
+        Ok(())
+    }
+
+    /// Drops what came since the last mark.
+    pub(crate) async fn back_to_mark(&mut self) {
+        self.drop_from(self.marked).await;
+        // An object that was open had it.
+        self.stamp = Some(self.new_stamp());
+    }
+
+    async fn drop_from(&mut self, first: usize) {
+        if let Some(open) = self.open.take() {
+            let upload = open.sink.lock().upload.take();
+            drop(open);
+            if let Some(upload) = upload {
+                drop_upload(upload).await;
+            }
+        }
+        for finished in self.finished.split_off(first.min(self.finished.len())) {
+            drop_upload(finished.upload).await;
+        }
+    }
+
+    /// Drops what was not published.
+    pub(crate) async fn give_up(&mut self) {
+        self.drop_from(0).await;
+        self.marked = 0;
+        let manifest = self.book.manifest_mut();
+        if !manifest.uploads.is_empty() && manifest.intent.is_none() {
+            manifest.uploads.clear();
+            if let Err(error) = self.book.save().await {
+                tracing::debug!("{error}");
+            }
+        }
+    }
+}
+
+async fn drop_upload(upload: Upload) {
+    // The error that ended the run is the one to tell.
+    if let Err(error) = upload.abort().await {
+        tracing::debug!("{error}");
     }
 }

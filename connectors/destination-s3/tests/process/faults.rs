@@ -132,7 +132,7 @@ fn a_store_without_conditions_is_written_all_the_same() {
     let mut site = Site::jsonl();
     // As some stores do: what should be refused is said to be done.
     let proxy = behind(&mut site, |asked| {
-        if asked.is("PUT", &["_ferry/conditions.json"]) { Action::Answer(200, "None") } else { Action::Pass }
+        if asked.is("PUT", &["_ferry/.conditions.json"]) { Action::Answer(200, "None") } else { Action::Pass }
     });
     for (id, v) in [(1, "a"), (2, "b")] {
         let run = site.sync(stream("append"), &row(id, v));
