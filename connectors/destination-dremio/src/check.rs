@@ -2,18 +2,25 @@
 
 use connector_kit::{Error, Result, Stamp};
 
+use crate::destination::Shared;
 use crate::names::{Place, folder_sql};
 use crate::session::{Session, explained};
+use crate::staged::sample;
+use crate::staging::Stage;
 
 /// Makes a table, puts a row into it, reads it, and drops it.
-pub(crate) async fn check(session: &Session, folder: &[String]) -> Result<()> {
+pub(crate) async fn check(shared: &Shared, folder: &[String]) -> Result<()> {
+    let session = &shared.session;
     // The ids of rows are as unlikely to be anybody's as a name can be.
     let id = String::from_utf8_lossy(Stamp::new(None, None).next_id()).replace('-', "");
     let table = Place { folder: folder.to_vec(), name: format!("_ferry_check_{id}") };
     let shown = folder_sql(folder);
     let create = format!("CREATE TABLE IF NOT EXISTS {} (\"id\" BIGINT, \"note\" VARCHAR)", table.sql());
     session.settle(&format!("create a table in {shown}"), &create).await?;
-    let used = use_it(session, &table, &shown).await;
+    let mut used = use_it(session, &table, &shown).await;
+    if let (Ok(()), Some(stage)) = (&used, &shared.stage) {
+        used = stage_it(session, &table, stage, &format!("{}.parquet", table.name)).await;
+    }
     let drop = session.attempt("drop a table", &format!("DROP TABLE IF EXISTS {}", table.sql())).await;
     used?;
     drop.map_err(|error| explained(&format!("drop a table in {shown}, so {table} is left behind"), error))
@@ -33,5 +40,22 @@ async fn use_it(session: &Session, table: &Place, shown: &str) -> Result<()> {
         _ => Err(Error::transient(format!(
             "A row was put into a table in {shown} and is not there; Dremio does not show what it took. Try again."
         ))),
+    }
+}
+
+/// Puts a file into the store, and has Dremio load it.
+async fn stage_it(session: &Session, table: &Place, stage: &Stage, file: &str) -> Result<()> {
+    stage.put(file, sample()?).await?;
+    let doing = format!("copy a file from {} (`staging.location`)", stage.location());
+    let copied = session.settle(&doing, &stage.copy_into(table, &[file.to_owned()])).await;
+    let removed = stage.remove(&[file.to_owned()]).await;
+    copied?;
+    removed?;
+    let select = format!("SELECT COUNT(*) FROM {} WHERE \"note\" = 'staged'", table.sql());
+    match session.ask("select a row that was copied", &select).await?.number() {
+        Some(1..) => Ok(()),
+        _ => Err(Error::config(
+            "A file was put into the bucket of `staging` and Dremio copied something else; check that `staging.location` leads to the same folder.",
+        )),
     }
 }

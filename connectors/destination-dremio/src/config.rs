@@ -7,6 +7,8 @@ use flight_kit::{Login, Settings, Tls};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::staging::Staging;
+
 /// A Dremio, and where in it tables are made.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 pub(crate) struct Config {
@@ -53,6 +55,10 @@ pub(crate) struct Config {
     #[serde(default)]
     #[schemars(title = "Accept any certificate")]
     pub(crate) disable_certificate_verification: bool,
+    /// A folder in a store that Dremio has as a source, too. Rows are then put there as Parquet and loaded by COPY INTO, which is
+    /// much faster than INSERT. Leave it out to need nothing but Dremio.
+    #[serde(default)]
+    pub(crate) staging: Option<Staging>,
     /// What becomes of a row that the source deleted, for streams that are deduplicated and read by change data capture.
     /// Hard delete removes it. Soft delete keeps it, with the time of its deletion in `_ab_cdc_deleted_at`.
     #[serde(default)]

@@ -11,6 +11,7 @@ use crate::check::check;
 use crate::config::Config;
 use crate::names::{self, StreamNames};
 use crate::session::Session;
+use crate::staging::Stage;
 use crate::table::{Standing, look};
 use crate::write::DremioWriter;
 
@@ -32,6 +33,7 @@ pub(crate) struct DestinationDremio {
 pub(crate) struct Shared {
     pub(crate) session: Session,
     pub(crate) insert_bytes: usize,
+    pub(crate) stage: Option<Stage>,
     pub(crate) deletes: bool,
 }
 
@@ -51,13 +53,14 @@ impl Connector for DestinationDremio {
         let shared = Shared {
             session,
             insert_bytes: config.insert_size_kb as usize * 1024,
+            stage: config.staging.as_ref().map(Stage::new).transpose()?,
             deletes: config.deletes(),
         };
         Ok(Self { folder: config.folder()?, shared: Arc::new(shared), found: Mutex::default() })
     }
 
     async fn check(&self) -> Result<()> {
-        check(&self.shared.session, &self.folder).await
+        check(&self.shared, &self.folder).await
     }
 }
 

@@ -1,11 +1,12 @@
 //! Rows into one table by INSERT: statements of a bounded size, each done once, whatever becomes of its answer.
 
-use connector_kit::{Error, RAW_ID, RecordBatch, Result, tracing};
+use connector_kit::{BatchRow, Error, RAW_ID, Result, tracing};
 use flight_kit::Fault;
 
 use crate::names::{Place, quote};
-use crate::rows::{LongText, RowWriter, Waiting};
+use crate::rows::{RowReader, Waiting};
 use crate::session::{Failure, Found, Session, Work, explained};
+use crate::values::{LongText, values};
 
 /// Dremio plans every value by itself.
 const MOST_VALUES: usize = 100_000;
@@ -34,7 +35,7 @@ impl Range {
     }
 
     /// With the rows that follow it.
-    fn joined(earlier: Option<&Self>, later: &Self) -> Self {
+    pub(crate) fn joined(earlier: Option<&Self>, later: &Self) -> Self {
         earlier.map_or_else(
             || later.clone(),
             |earlier| Self {
@@ -58,11 +59,13 @@ impl Range {
 pub(crate) struct Arrival<'a> {
     pub(crate) table: &'a Place,
     pub(crate) range: &'a Range,
+    /// What the statement begins with.
+    pub(crate) verb: &'static str,
 }
 
 impl Work for Arrival<'_> {
     fn pattern(&self) -> String {
-        format!("INSERT INTO {}%{}%", self.table.sql(), self.range.first)
+        format!("{} {}%{}%", self.verb, self.table.sql(), self.range.first)
     }
 
     async fn find(&self, session: &Session) -> Result<Found> {
@@ -85,76 +88,62 @@ pub(crate) struct Inserter {
     table: Place,
     head: String,
     columns: Vec<String>,
-    rows: RowWriter,
     waiting: Waiting,
     /// Bytes of a statement. Halved when Dremio finds one too large.
     most: usize,
     /// Bytes of a text. Lowered when Dremio says that it takes less.
     longest_text: usize,
-    /// All rows of this run.
-    sent: Option<Range>,
-    /// Those since the last call of [`Inserter::take_new`].
-    new: Option<Range>,
-    /// One of those says that it was deleted.
+}
+
+/// Rows that have arrived.
+#[derive(Clone, Debug)]
+pub(crate) struct Arrived {
+    pub(crate) range: Range,
+    /// One of them says that it was deleted at the source.
     pub(crate) deletions: bool,
 }
 
+impl Arrived {
+    pub(crate) fn join(earlier: &mut Option<Self>, later: Self) {
+        *earlier = Some(match earlier.take() {
+            None => later,
+            Some(earlier) => Self {
+                range: Range::joined(Some(&earlier.range), &later.range),
+                deletions: earlier.deletions || later.deletions,
+            },
+        });
+    }
+}
+
 impl Inserter {
-    pub(crate) fn new(table: Place, columns: &[String], rows: RowWriter, most: usize) -> Self {
+    pub(crate) fn new(table: Place, columns: &[String], most: usize) -> Self {
         let list = columns.iter().map(|c| quote(c)).collect::<Vec<_>>().join(",");
         let head = format!("INSERT INTO {} ({list}) VALUES ", table.sql());
-        Self {
-            table,
-            head,
-            columns: columns.to_vec(),
-            rows,
-            waiting: Waiting::default(),
-            most,
-            longest_text: usize::MAX,
-            sent: None,
-            new: None,
-            deletions: false,
-        }
+        let columns = columns.to_vec();
+        Self { table, head, columns, waiting: Waiting::default(), most, longest_text: usize::MAX }
     }
 
-    /// All rows that were sent in this run.
-    pub(crate) fn sent(&self) -> Option<&Range> {
-        self.sent.as_ref()
-    }
-
-    /// Rows that were sent since the last call of [`Inserter::take_new`].
-    pub(crate) fn new_rows(&self) -> Option<&Range> {
-        self.new.as_ref()
-    }
-
-    /// Rows that were sent since the last call.
-    pub(crate) fn take_new(&mut self) -> Option<Range> {
-        self.new.take()
-    }
-
-    /// Takes rows, and sends a statement whenever there are enough.
-    pub(crate) async fn write(&mut self, session: &Session, batch: &RecordBatch) -> Result<()> {
-        for row in batch.rows() {
-            self.rows.take(batch, &row, &mut self.waiting)?;
-            if self.waiting.bytes() >= self.most || self.waiting.len() * self.columns.len() >= MOST_VALUES {
-                self.send(session).await?;
-            }
-        }
-        Ok(())
+    /// Takes a record; whether there are enough of them to be sent.
+    pub(crate) fn take(&mut self, id: [u8; 36], row: &BatchRow<'_>) -> bool {
+        self.waiting.push(id, row);
+        self.waiting.bytes() >= self.most || self.waiting.len() * self.columns.len() >= MOST_VALUES
     }
 
     /// Sends what waits.
-    pub(crate) async fn send(&mut self, session: &Session) -> Result<()> {
+    pub(crate) async fn send(&mut self, session: &Session, rows: &mut RowReader) -> Result<Option<Arrived>> {
+        let mut arrived = None;
         let mut from = 0;
         while from < self.waiting.len() {
-            from += self.statement(session, from).await?;
+            let statement = self.statement(session, rows, from).await?;
+            from += usize::try_from(statement.range.rows).unwrap_or(usize::MAX);
+            Arrived::join(&mut arrived, statement);
         }
         self.waiting.clear();
-        Ok(())
+        Ok(arrived)
     }
 
-    /// Sends one statement; how many rows it took.
-    async fn statement(&mut self, session: &Session, from: usize) -> Result<usize> {
+    /// Sends one statement.
+    async fn statement(&mut self, session: &Session, rows: &mut RowReader, from: usize) -> Result<Arrived> {
         let doing = format!("insert rows into the table {}", self.table);
         // Of this statement alone: it holds one row that is too large as it is.
         let mut longest_here = usize::MAX;
@@ -162,14 +151,14 @@ impl Inserter {
             let mut sql = self.head.clone().into_bytes();
             let most = self.head.len() + self.most;
             let longest = self.longest_text.min(longest_here);
-            let written = self.rows.write(&mut sql, &self.waiting, from, most, longest)?;
+            let written = values(&mut sql, rows, self.waiting.records(from), most, longest)?;
             let sql = String::from_utf8(sql).map_err(|e| {
                 Error::config("A record is not UTF-8; mend the source that sent it.")
                     .with_source(e.utf8_error())
             })?;
             let (first, last) = (self.waiting.id(from), self.waiting.id(from + written.rows - 1));
             let range = Range { first, last, rows: written.rows as u64 };
-            let work = Arrival { table: &self.table, range: &range };
+            let work = Arrival { table: &self.table, range: &range, verb: "INSERT INTO" };
             match session.once(&doing, &sql, &work).await {
                 Ok(()) => {
                     if let Some(cut) = self.cut(session, &range, &written.long_texts).await? {
@@ -177,10 +166,7 @@ impl Inserter {
                         self.limit_texts(cut);
                         continue;
                     }
-                    self.sent = Some(Range::joined(self.sent.as_ref(), &range));
-                    self.new = Some(Range::joined(self.new.as_ref(), &range));
-                    self.deletions |= written.deletions;
-                    return Ok(written.rows);
+                    return Ok(Arrived { range, deletions: written.deletions });
                 }
                 Err(Failure::Refused(error)) => {
                     self.shrink(&doing, error, written.rows, sql.len(), &mut longest_here)?

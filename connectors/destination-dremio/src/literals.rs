@@ -1,204 +1,99 @@
-//! One value to one SQL literal. What does not fit its column becomes NULL, what fits only in part loses the rest, and
-//! both are said.
+//! A cell as a literal of SQL.
 
-use connector_kit::protocol::ChangeReason;
-use connector_kit::protocol::json::Token;
-use connector_kit::values::{self, Value};
-use connector_kit::{FieldType, write_date, write_time};
+use connector_kit::{write_date, write_time};
 
+use crate::cells::Cell;
 use crate::types::ColumnType;
 
-const TOO_LARGE: ChangeReason = ChangeReason::DestinationFieldSizeLimitation;
-const WRONG: ChangeReason = ChangeReason::DestinationSerializationError;
-const MICROS_PER_DAY: i64 = 86_400_000_000;
-/// 0001-01-01 and 9999-12-31, in days since 1970: what a date in SQL can say.
-const DAYS: std::ops::RangeInclusive<i64> = -719_162..=2_932_896;
+const MILLIS_PER_DAY: i64 = 86_400_000;
 /// Text longer than this is not cast to VARCHAR, which would have 65,536 characters.
 pub(crate) const LONG_TEXT: usize = 60_000;
 
-/// How a value was written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kept {
-    Whole,
-    Part(ChangeReason),
-}
-
-/// What else bears on how values are written.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Form {
-    /// Say each value's type, as the first row of several must: Dremio would find a type for NULL, and pad short
-    /// strings to the longest one's length.
-    pub(crate) typed: bool,
-    /// Text of more bytes is too large.
-    pub(crate) longest_text: usize,
-}
-
-/// Appends a value of a field.
-pub(crate) fn write_value(
-    out: &mut Vec<u8>,
-    field: FieldType,
-    token: Token<'_>,
-    form: Form,
-) -> Result<Kept, ChangeReason> {
-    let column = ColumnType::of(field);
-    let value = values::convert(field, token)?;
-    if value == Value::Null {
-        write_null(out, column, form);
-        return Ok(Kept::Whole);
-    }
-    let start = out.len();
+/// Appends a value of a column. With `typed` it says its type, as the first row of several must: Dremio would have to
+/// find a type for NULL, and would pad short strings to the longest one's length.
+pub(crate) fn write_literal(out: &mut Vec<u8>, cell: &Cell<'_>, column: ColumnType, typed: bool) {
     // The types of these three stand in the literal itself.
-    let is_cast =
-        form.typed && !matches!(column, ColumnType::Date | ColumnType::Time | ColumnType::Timestamp);
-    if is_cast {
-        out.extend_from_slice(b"CAST(");
+    let says_itself = matches!(cell, Cell::Date(_) | Cell::Time(_) | Cell::Timestamp(_));
+    let is_long = matches!(cell, Cell::Text(text) if text.len() > LONG_TEXT);
+    if !typed || says_itself || is_long {
+        return write(out, cell);
     }
-    let kept = write(out, value, form)?;
-    if is_cast {
-        if out.len() - start > LONG_TEXT {
-            out.drain(start..start + 5);
-        } else {
-            write_type(out, column);
-        }
-    }
-    Ok(kept)
-}
-
-/// Appends NULL.
-pub(crate) fn write_null(out: &mut Vec<u8>, column: ColumnType, form: Form) {
-    if form.typed {
-        out.extend_from_slice(b"CAST(NULL");
-        write_type(out, column);
-    } else {
-        out.extend_from_slice(b"NULL");
-    }
-}
-
-fn write_type(out: &mut Vec<u8>, column: ColumnType) {
+    out.extend_from_slice(b"CAST(");
+    write(out, cell);
     out.extend_from_slice(b" AS ");
     out.extend_from_slice(column.sql().as_bytes());
     out.push(b')');
 }
 
-fn write(out: &mut Vec<u8>, value: Value<'_>, form: Form) -> Result<Kept, ChangeReason> {
-    match value {
-        Value::Null => {}
-        Value::Bool(b) => out.extend_from_slice(if b { b"TRUE" } else { b"FALSE" }),
+fn write(out: &mut Vec<u8>, cell: &Cell<'_>) {
+    match cell {
+        Cell::Null => out.extend_from_slice(b"NULL"),
+        Cell::Bool(b) => out.extend_from_slice(if *b { b"TRUE" } else { b"FALSE" }),
         // Without its sign it is one more than the largest.
-        Value::Integer(i64::MIN) => out.extend_from_slice(b"CAST('-9223372036854775808' AS BIGINT)"),
-        Value::Integer(n) => out.extend_from_slice(n.to_string().as_bytes()),
-        Value::Number(digits) => return write_double(out, digits),
-        Value::Date(days) => {
-            if !DAYS.contains(&i64::from(days)) {
-                return Err(TOO_LARGE);
-            }
+        Cell::Integer(i64::MIN) => out.extend_from_slice(b"CAST('-9223372036854775808' AS BIGINT)"),
+        Cell::Integer(n) => out.extend_from_slice(n.to_string().as_bytes()),
+        // The shortest text that is this number again; without the exponent it would be a DECIMAL of at most 38 digits.
+        Cell::Double(n) => out.extend_from_slice(format!("{n:E}").as_bytes()),
+        Cell::Date(days) => {
             out.extend_from_slice(b"DATE '");
-            write_date(out, days);
+            write_date(out, *days);
             out.push(b'\'');
         }
-        Value::Time(micros) => {
-            // 24:00 is the next day's.
-            if micros >= MICROS_PER_DAY {
-                return Err(TOO_LARGE);
-            }
+        Cell::Time(millis) => {
             out.extend_from_slice(b"TIME '");
-            write_millis(out, micros);
+            write_time_of_day(out, i64::from(*millis));
             out.push(b'\'');
-            return Ok(millis_of(micros));
         }
-        Value::Timestamp(micros) => {
-            let days = micros.div_euclid(MICROS_PER_DAY);
-            if !DAYS.contains(&days) {
-                return Err(TOO_LARGE);
-            }
+        Cell::Timestamp(millis) => {
             out.extend_from_slice(b"TIMESTAMP '");
-            write_date(out, i32::try_from(days).map_err(|_| TOO_LARGE)?);
+            write_date(out, i32::try_from(millis.div_euclid(MILLIS_PER_DAY)).unwrap_or_default());
             out.push(b' ');
-            write_millis(out, micros.rem_euclid(MICROS_PER_DAY));
+            write_time_of_day(out, millis.rem_euclid(MILLIS_PER_DAY));
             out.push(b'\'');
-            return Ok(millis_of(micros));
         }
-        Value::Text(text) => {
-            let mut unescaped = Vec::with_capacity(text.raw().len());
-            let whole = text.unescape_into(&mut unescaped);
-            let kept = write_text(out, &unescaped, form)?;
-            return Ok(if whole { kept } else { Kept::Part(WRONG) });
-        }
-        Value::PlainText(text) => return write_text(out, text, form),
-        Value::Json(token) => return write_json(out, token, form),
-    }
-    Ok(Kept::Whole)
-}
-
-/// Dremio's TIME and TIMESTAMP have milliseconds.
-fn millis_of(micros: i64) -> Kept {
-    if micros.rem_euclid(1_000) == 0 { Kept::Whole } else { Kept::Part(TOO_LARGE) }
-}
-
-fn write_millis(out: &mut Vec<u8>, micros: i64) {
-    let millis = micros / 1_000 % 1_000;
-    write_time(out, micros - micros % 1_000_000);
-    out.extend_from_slice(format!(".{millis:03}").as_bytes());
-}
-
-/// With an exponent, or it would be a DECIMAL of at most 38 digits.
-fn write_double(out: &mut Vec<u8>, digits: &[u8]) -> Result<Kept, ChangeReason> {
-    let number = values::exact_f64(digits).ok_or(TOO_LARGE)?;
-    // The shortest text that is this number again.
-    out.extend_from_slice(format!("{number:E}").as_bytes());
-    Ok(Kept::Whole)
-}
-
-fn write_json(out: &mut Vec<u8>, token: Token<'_>, form: Form) -> Result<Kept, ChangeReason> {
-    match token {
-        Token::Str(text) => {
-            let mut json = Vec::with_capacity(text.raw().len() + 2);
-            json.push(b'"');
-            json.extend_from_slice(text.raw());
-            json.push(b'"');
-            write_text(out, &json, form)
-        }
-        Token::Number(json) | Token::Array(json) | Token::Object(json) => write_text(out, json, form),
-        Token::Bool(b) => write_text(out, if b { b"true" } else { b"false" }, form),
-        Token::Null => write_text(out, b"null", form),
-    }
-}
-
-/// Appends text as a literal: the apostrophe is doubled, and nothing else has a meaning in it. A NUL, which ends text
-/// in some of what reads tables, becomes U+FFFD.
-pub(crate) fn write_text(out: &mut Vec<u8>, text: &[u8], form: Form) -> Result<Kept, ChangeReason> {
-    if text.len() > form.longest_text {
-        return Err(TOO_LARGE);
-    }
-    out.push(b'\'');
-    let mut kept = Kept::Whole;
-    for byte in text {
-        match byte {
-            b'\'' => out.extend_from_slice(b"''"),
-            0 => {
-                out.extend_from_slice("\u{fffd}".as_bytes());
-                kept = Kept::Part(WRONG);
+        Cell::Text(text) => {
+            // The apostrophe is doubled, and nothing else has a meaning.
+            out.push(b'\'');
+            for byte in text.iter() {
+                if *byte == b'\'' {
+                    out.push(b'\'');
+                }
+                out.push(*byte);
             }
-            byte => out.push(*byte),
+            out.push(b'\'');
         }
     }
-    out.push(b'\'');
-    Ok(kept)
+}
+
+fn write_time_of_day(out: &mut Vec<u8>, millis: i64) {
+    write_time(out, millis / 1_000 * 1_000_000);
+    out.extend_from_slice(format!(".{:03}", millis % 1_000).as_bytes());
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Form, Kept, TOO_LARGE, WRONG, write_value};
+    use super::write_literal;
+    use crate::cells::{Kept, cell};
+    use crate::types::ColumnType;
     use connector_kit::FieldType;
     use connector_kit::protocol::ChangeReason;
     use connector_kit::protocol::json::value_at;
     use proptest::prelude::{any, proptest};
 
-    const PLAIN: Form = Form { typed: false, longest_text: 100 };
+    const TOO_LARGE: ChangeReason = ChangeReason::DestinationFieldSizeLimitation;
+    const WRONG: ChangeReason = ChangeReason::DestinationSerializationError;
 
-    fn literal(field: FieldType, json: &str, form: Form) -> Result<(String, Kept), ChangeReason> {
+    /// In no first row, and with a limit for texts that none of the short ones here meets.
+    const PLAIN: (bool, usize) = (false, 100);
+
+    fn literal(
+        field: FieldType,
+        json: &str,
+        (typed, longest): (bool, usize),
+    ) -> Result<(String, Kept), ChangeReason> {
         let mut out = Vec::new();
-        let kept = write_value(&mut out, field, value_at(json.as_bytes(), 0).unwrap().0, form)?;
+        let (cell, kept) = cell(field, value_at(json.as_bytes(), 0).unwrap().0, longest)?;
+        write_literal(&mut out, &cell, ColumnType::of(field), typed);
         Ok((String::from_utf8(out).unwrap(), kept))
     }
 
@@ -276,7 +171,7 @@ mod tests {
 
     #[test]
     fn the_first_row_says_every_values_type() {
-        let typed = Form { typed: true, longest_text: 1 << 20 };
+        let typed = (true, 1 << 20);
         for (field, json, expected) in [
             (FieldType::Integer, "1", "CAST(1 AS BIGINT)"),
             (FieldType::String, "\"x\"", "CAST('x' AS VARCHAR)"),
@@ -297,8 +192,7 @@ mod tests {
         #[test]
         fn no_text_leaves_its_literal(text in any::<String>()) {
             let json = serde_json::to_string(&text).unwrap();
-            let form = Form { typed: false, longest_text: usize::MAX };
-            let (sql, _) = literal(FieldType::String, &json, form).unwrap();
+            let (sql, _) = literal(FieldType::String, &json, (false, usize::MAX)).unwrap();
             let inner = sql.strip_prefix('\'').unwrap().strip_suffix('\'').unwrap();
             assert_eq!(inner.replace("''", "").matches('\'').count(), 0);
             assert_eq!(inner.replace("''", "'"), text.replace('\0', "\u{fffd}"));

@@ -1,17 +1,22 @@
 //! Iceberg tables of a Dremio lakehouse, over Arrow Flight SQL.
 
+mod cells;
 mod check;
 mod config;
 mod destination;
 mod insert;
 mod literals;
+mod load;
 mod merge;
 mod names;
 mod publish;
 mod rows;
 mod session;
+mod staged;
+mod staging;
 mod table;
 mod types;
+mod values;
 mod write;
 
 fn main() -> std::process::ExitCode {

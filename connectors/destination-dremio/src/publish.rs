@@ -103,7 +103,10 @@ async fn fill(
             built.sql(),
             range.inside()
         );
-        session.once(&doing, &sql, &Arrival { table, range }).await.map_err(|e| e.explained(&doing))?;
+        session
+            .once(&doing, &sql, &Arrival { table, range, verb: "INSERT INTO" })
+            .await
+            .map_err(|e| e.explained(&doing))?;
     }
     let old = sent.map_or(String::new(), |range| format!(" WHERE {}", range.outside()));
     session

@@ -12,7 +12,7 @@ use crate::types::ColumnType;
 #[derive(Clone, Debug)]
 pub(crate) struct Layout {
     pub(crate) columns: Vec<String>,
-    types: Vec<ColumnType>,
+    pub(crate) types: Vec<ColumnType>,
 }
 
 impl Layout {

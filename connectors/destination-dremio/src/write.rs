@@ -12,11 +12,12 @@ use connector_kit::protocol::DestinationSyncMode;
 use connector_kit::{GENERATION_ID, Outcome, RecordBatch, Result, SelectedStream, StreamWriter, tracing};
 
 use crate::destination::Shared;
-use crate::insert::{Arrival, Inserter};
+use crate::insert::Arrival;
+use crate::load::Loader;
 use crate::merge::Merge;
 use crate::names::{Place, StreamNames};
 use crate::publish::{publish, show};
-use crate::rows::RowWriter;
+use crate::rows::RowReader;
 use crate::session::{Session, Work};
 use crate::table::{Layout, Standing, create, create_anew, drop_table, evolve};
 
@@ -38,7 +39,7 @@ pub(crate) struct DremioWriter {
     names: StreamNames,
     layout: Layout,
     way: Way,
-    inserter: Inserter,
+    loader: Loader,
     /// Rows of generations below it go when the stream is complete; 0 for none.
     minimum: i64,
 }
@@ -72,16 +73,17 @@ impl DremioWriter {
             Way::Straight(table) => table.clone(),
             Way::Merged(merge) => merge.stage.clone(),
         };
-        let inserter = Inserter::new(target, &layout.columns, RowWriter::new(stream), shared.insert_bytes);
+        let rows = RowReader::new(stream, &layout.types);
+        let loader = Loader::new(target, &layout, rows, shared.insert_bytes, shared.stage.as_ref());
         let minimum = stream.generation.filter(|_| stream.replaces()).map_or(0, |g| g.minimum);
-        Ok(Self { shared: Arc::clone(shared), names, layout, way, inserter, minimum })
+        Ok(Self { shared: Arc::clone(shared), names, layout, way, loader, minimum })
     }
 
-    async fn complete(mut self) -> Result<()> {
+    async fn complete(self) -> Result<()> {
         let session = &self.shared.session;
         let table = match &self.way {
             Way::Aside(turn) => {
-                return publish(session, &self.names, &self.layout, *turn, self.inserter.sent()).await;
+                return publish(session, &self.names, &self.layout, *turn, self.loader.sent()).await;
             }
             Way::Straight(table) => table,
             Way::Merged(merge) => {
@@ -89,7 +91,6 @@ impl DremioWriter {
                 &merge.table
             }
         };
-        self.inserter.take_new();
         if self.minimum > 0 {
             let sql = format!("DELETE FROM {} WHERE \"{GENERATION_ID}\" < {}", table.sql(), self.minimum);
             session.settle(&format!("delete the old rows of the table {table}"), &sql).await?;
@@ -100,12 +101,13 @@ impl DremioWriter {
     /// Leaves what was flushed, and nothing else.
     async fn abandon(mut self) -> Result<()> {
         let session = &self.shared.session;
+        self.loader.clean_up().await;
         match &self.way {
             Way::Aside(turn) => drop_table(session, &self.names.turns[*turn]).await,
             Way::Merged(merge) => drop_table(session, &merge.stage).await,
-            Way::Straight(table) => match self.inserter.take_new() {
+            Way::Straight(table) => match self.loader.take_new() {
                 // No state vouches for them, so they come again.
-                Some(range) => Arrival { table, range: &range }.undo(session).await,
+                Some(new) => Arrival { table, range: &new.range, verb: "INSERT INTO" }.undo(session).await,
                 None => Ok(()),
             },
         }
@@ -144,19 +146,16 @@ async fn prepare(
 
 impl StreamWriter for DremioWriter {
     async fn write(&mut self, batch: &RecordBatch) -> Result<()> {
-        self.inserter.write(&self.shared.session, batch).await
+        self.loader.write(&self.shared.session, batch).await
     }
 
     async fn flush(&mut self) -> Result<()> {
         let session = &self.shared.session;
-        self.inserter.send(session).await?;
-        if let Way::Merged(merge) = &self.way {
-            if let Some(gathered) = self.inserter.new_rows() {
-                merge.run(session, gathered, self.inserter.deletions).await?;
-            }
-            self.inserter.deletions = false;
+        self.loader.send(session).await?;
+        if let (Way::Merged(merge), Some(new)) = (&self.way, self.loader.new_rows()) {
+            merge.run(session, &new.range, new.deletions).await?;
         }
-        self.inserter.take_new();
+        self.loader.take_new();
         Ok(())
     }
 
