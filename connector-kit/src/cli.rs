@@ -284,12 +284,19 @@ fn run<C: Connector, K: Commands<C>>() -> ExitCode {
 /// What a shell reports for a program that SIGPIPE ended.
 const CLOSED_STDOUT: u8 = 128 + 13;
 
+/// Ends the process by a signal: that tells every kind of parent the truth, a shell sees 128 + n, a
+/// process library sees the signal. The first process of a container cannot be ended so; it gets the
+/// code to exit with.
+fn end_by(signal: i32) -> i32 {
+    if std::process::id() != 1 {
+        let _ = signal_hook::low_level::emulate_default_handler(signal);
+    }
+    128 + signal
+}
+
 fn finish(written: std::io::Result<()>, code: u8, stop: &Stop) -> ExitCode {
     if let (Some(signal), CLOSED_STDOUT) = (stop.signal(), code) {
-        // Ending by the signal itself tells every kind of parent the truth: a shell sees
-        // 128 + n, a process library sees the signal.
-        let _ = signal_hook::low_level::emulate_default_handler(signal);
-        return ExitCode::from(u8::try_from(128 + signal).unwrap_or(u8::MAX));
+        return ExitCode::from(u8::try_from(end_by(signal)).unwrap_or(u8::MAX));
     }
     match written {
         Ok(()) => ExitCode::from(code),
@@ -385,9 +392,7 @@ fn watch_signals(stop: Stop) -> Result<()> {
         let mut pending = signals.forever();
         let Some(first) = pending.next() else { return };
         stop.request(first);
-        let end = move || {
-            let _ = signal_hook::low_level::emulate_default_handler(first);
-        };
+        let end = move || std::process::exit(end_by(first));
         let _ = std::thread::Builder::new().name("grace".into()).spawn(move || {
             std::thread::sleep(STOP_GRACE);
             end();
