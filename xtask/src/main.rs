@@ -7,8 +7,12 @@
 
 mod bench;
 mod demo;
+mod image;
+mod metadata;
 mod new_connector;
 mod python;
+mod registry;
+mod release;
 mod servers;
 mod shell;
 mod test;
@@ -24,6 +28,10 @@ cargo xtask TASK
   servers                    install the servers that tests start, and nothing else
   tidy                       the rules that no compiler checks
   bench [NAME]               the benchmarks; results are discussed in docs/benchmarks/
+  image NAME [OPTION …]      a container image from built binaries; alone for its options
+  publish --registry HOST    images into a registry
+  registry                   the file by which a platform lists the connectors
+  release [NAME …]           a static archive of ferry and of each connector
   new-connector NAME         lay out source-NAME or destination-NAME, compiling
   ready                      what has to be green before a change is handed in:
                              formatting, clippy, tidy, test
@@ -42,6 +50,10 @@ fn main() -> ExitCode {
         ["servers"] => servers::install(),
         ["tidy"] => tidy::tidy(),
         ["bench", rest @ ..] => bench::bench(rest),
+        ["image", rest @ ..] => image::image(rest),
+        ["publish", rest @ ..] => image::publish(rest),
+        ["registry", rest @ ..] => registry::registry(rest),
+        ["release", rest @ ..] => release::release(rest),
         ["new-connector", name] => new_connector::new_connector(name),
         ["ready"] => ready(),
         [] | ["help" | "--help" | "-h"] => {

@@ -1,12 +1,15 @@
 //! `cargo xtask new-connector`: lays out a connector that compiles and passes the
 //! conformance suite, to be filled with life.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 use crate::Result;
+use crate::metadata;
 use crate::shell::{cargo, root};
 
-struct File {
+struct Template {
     path: &'static str,
     source: &'static str,
     destination: &'static str,
@@ -14,7 +17,7 @@ struct File {
 
 macro_rules! template {
     ($path:literal, $source:literal, $destination:literal) => {
-        File {
+        Template {
             path: $path,
             source: include_str!(concat!("../templates/", $source)),
             destination: include_str!(concat!("../templates/", $destination)),
@@ -22,8 +25,9 @@ macro_rules! template {
     };
 }
 
-const FILES: &[File] = &[
+const FILES: &[Template] = &[
     template!("Cargo.toml", "Cargo.toml.in", "Cargo.toml.in"),
+    template!("metadata.yaml", "metadata.yaml.in", "metadata.yaml.in"),
     template!("README.md", "README.md.in", "README.md.in"),
     template!("src/main.rs", "source/main.rs.in", "destination/main.rs.in"),
     template!("src/config.rs", "source/config.rs.in", "destination/config.rs.in"),
@@ -34,6 +38,8 @@ const DESTINATION: &str = include_str!("../templates/destination/destination.rs.
 
 pub(crate) fn new_connector(name: &str) -> Result {
     let is_source = is_source(name)?;
+    let id = fresh_id()?;
+    let version = metadata::workspace_version()?;
     let home = root().join("connectors").join(name);
     if home.exists() {
         return Err(format!("connectors/{name} exists already"));
@@ -43,7 +49,8 @@ pub(crate) fn new_connector(name: &str) -> Result {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).map_err(|e| format!("cannot make {}: {e}", folder.display()))?;
         }
-        std::fs::write(path, fill(text, name)).map_err(|e| format!("cannot write {shown}: {e}"))
+        std::fs::write(path, fill(text, name).replace("{{uuid}}", &id).replace("{{version}}", &version))
+            .map_err(|e| format!("cannot write {shown}: {e}"))
     };
     for file in FILES {
         write(&home.join(file.path), if is_source { file.source } else { file.destination })?;
@@ -84,7 +91,23 @@ fn fill(text: &str, name: &str) -> String {
         };
         name.split('-').map(capital).collect::<Vec<_>>().join(join)
     };
-    text.replace("{{name}}", name).replace("{{Type}}", &words("")).replace("{{Title}}", &words(" "))
+    text.replace("{{name}}", name)
+        .replace("{{Type}}", &words(""))
+        .replace("{{Title}}", &words(" "))
+        .replace("{{kind}}", name.split('-').next().unwrap_or_default())
+}
+
+/// A random UUID: the id by which platforms know the connector for ever.
+fn fresh_id() -> Result<String> {
+    let mut random = [0; 16];
+    File::open("/dev/urandom")
+        .and_then(|mut file| file.read_exact(&mut random))
+        .map_err(|e| format!("cannot read /dev/urandom: {e}"))?;
+    // Version 4, variant 1.
+    random[6] = random[6] & 0x0f | 0x40;
+    random[8] = random[8] & 0x3f | 0x80;
+    let hex: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok([&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-"))
 }
 
 /// The workspace's manifest with one member more.
@@ -100,16 +123,23 @@ fn with_member(manifest: &str, name: &str) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{DESTINATION, FILES, SOURCE, fill, is_source, with_member};
+    use super::{DESTINATION, FILES, SOURCE, fill, fresh_id, is_source, with_member};
 
     #[test]
     fn no_placeholder_is_left() {
         let texts = FILES.iter().flat_map(|f| [f.source, f.destination]).chain([SOURCE, DESTINATION]);
         for text in texts {
             let filled = fill(text, "source-two-words");
-            assert!(!filled.contains("{{"), "{filled}");
+            let left = filled.replace("{{uuid}}", "").replace("{{version}}", "");
+            assert!(!left.contains("{{"), "{filled}");
         }
         assert_eq!(fill("{{Type}}", "source-two-words"), "SourceTwoWords");
+    }
+
+    #[test]
+    fn an_id_is_a_new_uuid_each_time() {
+        let (one, other) = (fresh_id().unwrap(), fresh_id().unwrap());
+        assert!(one != other && one.len() == 36 && one.as_bytes()[14] == b'4', "{one} {other}");
     }
 
     #[test]

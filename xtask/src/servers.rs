@@ -7,12 +7,20 @@ use crate::Result;
 use crate::shell::{self, command, run, target};
 
 /// Debian packages: (program, package).
-const PACKAGES: [(&str, &str); 4] = [
+const PACKAGES: [(&str, &str); 11] = [
     ("/usr/sbin/nginx", "nginx-light"),
     ("/usr/bin/openssl", "openssl"),
     ("/usr/sbin/sshd", "openssh-server"),
     // With hstore and citext, the types of which connectors read, and the clients.
     ("/usr/lib/postgresql/15/bin/postgres", "postgresql-15"),
+    // For images: what runs and keeps them, and what goes into them.
+    ("/usr/bin/podman", "podman"),
+    ("/usr/sbin/runc", "runc"),
+    ("/usr/lib/podman/netavark", "netavark"),
+    ("/usr/bin/docker-registry", "docker-registry"),
+    ("/usr/share/doc/busybox-static", "busybox-static"),
+    ("/usr/share/ca-certificates/mozilla", "ca-certificates"),
+    ("/usr/share/zoneinfo/UTC", "tzdata"),
 ];
 
 /// PostgreSQL 18's programs; Debian has no package of it yet.

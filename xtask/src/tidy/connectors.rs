@@ -1,22 +1,16 @@
 //! What every connector must bring along: a README, a row in the table of the top README,
-//! an example config that fits its spec, and the conformance suite.
+//! an example config that fits its spec, metadata, and the conformance suite.
 
 use serde_json::Value;
 
 use crate::Result;
+use crate::metadata;
 use crate::shell::{cargo_command, command, output, root, run, target};
 
 pub(crate) fn check(faults: &mut Vec<String>) -> Result {
     let folder = root().join("connectors");
     let table = std::fs::read_to_string(root().join("README.md")).unwrap_or_default();
-    let mut names: Vec<String> = std::fs::read_dir(&folder)
-        .map_err(|e| format!("cannot list {}: {e}", folder.display()))?
-        .filter_map(|entry| {
-            let entry = entry.ok()?;
-            entry.path().join("Cargo.toml").exists().then(|| entry.file_name().to_string_lossy().into_owned())
-        })
-        .collect();
-    names.sort();
+    let names = metadata::connectors()?;
     if names.is_empty() {
         return Ok(());
     }
@@ -26,7 +20,9 @@ pub(crate) fn check(faults: &mut Vec<String>) -> Result {
         build.args(["--package", name.as_str()]);
     });
     run(&mut build)?;
+    let mut ids = Vec::new();
     for name in &names {
+        faults.extend(metadata::faults(name, &mut ids));
         let home = folder.join(name);
         for needed in ["README.md", "src/main.rs", "src/config.rs", "tests/conformance.rs"] {
             if !home.join(needed).exists() {
