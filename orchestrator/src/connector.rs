@@ -1,11 +1,11 @@
-//! Finds connectors by name, path or beside ferry, and asks them `spec`, `check` and
+//! Finds connectors by name, path, image or beside ferry, and asks them `spec`, `check` and
 //! `discover`. Reading and writing is the attempt's.
 
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{ExitStatus, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,8 @@ use serde_json::Value;
 use crate::error::{Error, Failure, Origin};
 use crate::interrupt::Interrupt;
 use crate::job_log::JobLog;
-use crate::process::{Process, ending};
+use crate::launch::{Call, Fence, Image, Placement, Program, container};
+use crate::process::Process;
 use crate::suggest;
 
 /// A connector that exists and can be executed.
@@ -27,55 +28,78 @@ use crate::suggest;
 pub struct Connector {
     /// What it is called in the sync file.
     pub name: String,
-    /// The executable.
-    pub path: PathBuf,
+    /// The executable or the image.
+    pub program: Program,
+    /// Where and within which limits it runs.
+    pub placement: Placement,
 }
 
 impl Connector {
-    /// Finds a connector: a path (with a slash, from `directory`), a name beside ferry, a name on PATH.
+    /// Finds a connector: a path (with a slash, from `directory`), an image (see [`container`]), a name beside ferry, a
+    /// name on PATH. An image that this machine lacks is fetched.
     ///
     /// # Errors
     /// [`Error::Usage`] saying where it was looked for.
-    pub fn find(name: &str, directory: &Path) -> Result<Self, Error> {
-        let found = |path: PathBuf| Self { name: name.to_owned(), path };
+    pub fn find(
+        name: &str,
+        directory: &Path,
+        placement: &Placement,
+        interrupt: &Interrupt,
+    ) -> Result<Self, Error> {
+        let program = match Self::executable(name, directory)? {
+            Some(path) => Program::File(path, Fence::choose(&placement.resources).0),
+            None => Program::Image(Image::find(name, placement, interrupt)?),
+        };
+        let name = match &program {
+            Program::Image(image) => container::plain_name(&image.reference),
+            Program::File(..) => name,
+        };
+        Ok(Self { name: name.to_owned(), program, placement: placement.clone() })
+    }
+
+    /// What is to be known of how it runs: limits that cannot be kept.
+    #[must_use]
+    pub fn warning(&self) -> Option<String> {
+        match self.program {
+            Program::File(..) => Fence::choose(&self.placement.resources).1,
+            Program::Image(_) => None,
+        }
+    }
+
+    /// The executable of that name; `None` for a name that is an image's.
+    fn executable(name: &str, directory: &Path) -> Result<Option<PathBuf>, Error> {
         if name.contains('/') {
             let path = directory.join(name);
             if path.is_file() {
                 let path = std::fs::canonicalize(&path).unwrap_or(path);
                 return if executable(&path) {
-                    Ok(found(path))
+                    Ok(Some(path))
                 } else {
                     Err(Error::Usage(format!(
                         "connector {name}: the file is not executable; run chmod +x on it"
                     )))
                 };
             }
-            if !name.starts_with(['/', '.', '~']) {
-                return Err(image(name));
+            if container::is_image(name) {
+                return Ok(None);
             }
             return Err(Error::Usage(format!("connector {name}: there is no such file")));
         }
-        if name.contains(':') {
-            return Err(image(name));
+        if container::is_image(name) {
+            return Ok(None);
         }
         for directory in search_path() {
             let path = directory.join(name);
             if path.is_file() && executable(&path) {
-                return Ok(found(path));
+                return Ok(Some(path));
             }
         }
         let known = list();
-        let hint = suggest::hint(name, known.iter().map(|c| c.name.as_str()));
+        let hint = suggest::hint(name, known.iter().map(|(name, _)| name.as_str()));
         Err(Error::Usage(format!(
             "connector {name} is neither beside ferry nor on PATH{hint}; \"ferry connectors\" lists those that are"
         )))
     }
-}
-
-fn image(name: &str) -> Error {
-    Error::Usage(format!(
-        "connector {name} looks like a container image, which ferry cannot run yet; give the path of an executable, for example a two-line script that does: exec docker run --rm -i -v /tmp:/tmp {name} \"$@\""
-    ))
 }
 
 /// Beside ferry first, so that a release's parts belong together; then PATH.
@@ -91,19 +115,19 @@ fn executable(path: &Path) -> bool {
 
 /// Every executable called `source-…` or `destination-…` beside ferry and on PATH.
 #[must_use]
-pub fn list() -> Vec<Connector> {
-    let mut found: Vec<Connector> = Vec::new();
+pub fn list() -> Vec<(String, PathBuf)> {
+    let mut found: Vec<(String, PathBuf)> = Vec::new();
     for directory in search_path() {
         for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
             let fits =
                 (name.starts_with("source-") || name.starts_with("destination-")) && !name.contains('.');
-            if fits && executable(&entry.path()) && found.iter().all(|c| c.name != name) {
-                found.push(Connector { name, path: entry.path() });
+            if fits && executable(&entry.path()) && found.iter().all(|(known, _)| *known != name) {
+                found.push((name, entry.path()));
             }
         }
     }
-    found.sort_by(|a, b| a.name.cmp(&b.name));
+    found.sort();
     found
 }
 
@@ -149,7 +173,7 @@ impl Asker<'_> {
     /// # Errors
     /// When it gives none.
     pub fn spec(&self) -> Result<ConnectorSpecification, Failure> {
-        self.ask(&["spec"], self.patience.spec, |m| match m {
+        self.ask("spec", None, self.patience.spec, |m| match m {
             Message::Spec(spec) => Some(spec),
             _ => None,
         })
@@ -160,8 +184,7 @@ impl Asker<'_> {
     /// # Errors
     /// When it gives no answer; that it does not work is an answer.
     pub fn check(&self, config: &Path) -> Result<ConnectionStatus, Failure> {
-        let config = config.to_string_lossy();
-        self.ask(&["check", "--config", &config], self.patience.check, |m| match m {
+        self.ask("check", Some(config), self.patience.check, |m| match m {
             Message::ConnectionStatus(status) => Some(status),
             _ => None,
         })
@@ -172,8 +195,7 @@ impl Asker<'_> {
     /// # Errors
     /// When it gives no catalog.
     pub fn discover(&self, config: &Path) -> Result<Catalog, Failure> {
-        let config = config.to_string_lossy();
-        self.ask(&["discover", "--config", &config], self.patience.discover, |m| match m {
+        self.ask("discover", Some(config), self.patience.discover, |m| match m {
             Message::Catalog(catalog) => Some(catalog),
             _ => None,
         })
@@ -189,21 +211,22 @@ impl Asker<'_> {
         catalog: &Path,
         run: &[(&'static str, String)],
     ) -> Result<Vec<Vec<u8>>, Failure> {
-        let (config, catalog) = (config.to_string_lossy(), catalog.to_string_lossy());
-        let arguments = ["committed", "--config", &config, "--catalog", &catalog];
+        let files = vec![("--config", config), ("--catalog", catalog)];
+        let call = Call { verb: "committed", files, environment: run, stdin: false };
         let hear = |lines: &mut Vec<Vec<u8>>, message: Message, line: &[u8]| {
             if matches!(message, Message::State(_)) {
                 lines.push(line.to_vec());
             }
         };
-        let told = self.converse(&arguments, run, self.patience.check, hear)?;
+        let told = self.converse(&call, self.patience.check, hear)?;
         let well = told.status.is_some_and(|status| status.success()) && told.error.is_none();
-        if well { Ok(told.heard) } else { Err(self.no_answer(arguments[0], told)) }
+        if well { Ok(told.heard) } else { Err(self.no_answer(call.verb, told)) }
     }
 
     fn ask<T: Send + 'static>(
         &self,
-        arguments: &[&str],
+        verb: &str,
+        config: Option<&Path>,
         limit: Duration,
         pick: impl Fn(Message) -> Option<T> + Send + 'static,
     ) -> Result<T, Failure> {
@@ -212,24 +235,23 @@ impl Asker<'_> {
                 *answer = pick(message);
             }
         };
-        let mut told = self.converse(arguments, &[], limit, hear)?;
+        let files = config.into_iter().map(|config| ("--config", config)).collect();
+        let mut told = self.converse(&Call { verb, files, environment: &[], stdin: false }, limit, hear)?;
         // The first answer counts, whatever the exit code.
-        told.heard.take().ok_or_else(|| self.no_answer(arguments[0], told))
+        told.heard.take().ok_or_else(|| self.no_answer(verb, told))
     }
 
     /// Runs a command to its end and takes in what it says.
     fn converse<T: Default + Send + 'static>(
         &self,
-        arguments: &[&str],
-        environment: &[(&'static str, String)],
+        call: &Call<'_>,
         limit: Duration,
         hear: impl FnMut(&mut T, Message, &[u8]) + Send + 'static,
     ) -> Result<Told<T>, Failure> {
         let (origin, name) = (self.origin, &self.connector.name);
-        let mut command = Command::new(&self.connector.path);
-        command.args(arguments).stdin(Stdio::null());
-        command.envs(environment.iter().map(|(name, value)| (name, value)));
-        let mut process = Process::start(command, origin, &origin.to_string(), self.log)?;
+        let mut launch = call.launch(&self.connector.program, &self.connector.placement, origin)?;
+        launch.command.stdin(Stdio::null());
+        let mut process = Process::start(launch, origin, &origin.to_string(), self.log)?;
         let watched = self.interrupt.watch(process.group());
         let (sender, answer) = sync_channel(1);
         if let Some(stdout) = process.take_stdout() {
@@ -249,7 +271,7 @@ impl Asker<'_> {
                     origin,
                     format!(
                         "{name} {} gave no answer within {} s and was stopped",
-                        arguments[0],
+                        call.verb,
                         start.elapsed().as_secs()
                     ),
                 ));
@@ -261,7 +283,7 @@ impl Asker<'_> {
         if self.interrupt.count() > 0 {
             return Err(Failure::fatal(Origin::Ferry, "stopped by a signal"));
         }
-        Ok(Told { heard, error, status, tail: process.stderr_tail() })
+        Ok(Told { heard, error, status, how: process.ending(), tail: process.stderr_tail() })
     }
 
     fn no_answer<T>(&self, command: &str, told: Told<T>) -> Failure {
@@ -271,8 +293,7 @@ impl Asker<'_> {
                 self.origin,
                 format!(
                     "{} {command} {} without an answer; is it a connector that speaks the Airbyte protocol?",
-                    self.connector.name,
-                    ending(told.status)
+                    self.connector.name, told.how
                 ),
             ),
         };
@@ -289,6 +310,7 @@ struct Told<T> {
     heard: T,
     error: Option<TraceError>,
     status: Option<ExitStatus>,
+    how: String,
     tail: String,
 }
 
@@ -381,6 +403,8 @@ impl PrivateDir {
 #[cfg(test)]
 mod tests {
     use super::{Connector, PrivateDir};
+    use crate::interrupt::Interrupt;
+    use crate::launch::Placement;
     use std::os::unix::fs::PermissionsExt;
     use std::path::Path;
 
@@ -389,18 +413,22 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("source-x");
         std::fs::write(&path, "#!/bin/sh\n").unwrap();
-        let error = Connector::find("./source-x", dir.path()).unwrap_err().to_string();
+        let find =
+            |name: &str| Connector::find(name, dir.path(), &Placement::default(), &Interrupt::default());
+        let error = find("./source-x").unwrap_err().to_string();
         assert!(error.contains("chmod +x"), "{error}");
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
-        assert!(Connector::find("./source-x", dir.path()).is_ok());
-        assert_eq!(Connector::find("sh", dir.path()).unwrap().name, "sh");
+        assert!(find("./source-x").is_ok());
+        assert_eq!(find("sh").unwrap().name, "sh");
     }
 
     #[test]
-    fn says_what_to_do_about_images_and_unknown_names() {
-        let find = |name: &str| Connector::find(name, Path::new("/")).unwrap_err().to_string();
-        assert!(find("airbyte/source-postgres:3.1").contains("cannot run yet"));
-        assert!(find("source-postgres:3.1").contains("docker run"));
+    fn says_what_to_do_about_unknown_names() {
+        let find = |name: &str| {
+            let placement = Placement { runtime: Some("no-such-runtime".into()), ..Placement::default() };
+            Connector::find(name, Path::new("/"), &placement, &Interrupt::default()).unwrap_err().to_string()
+        };
+        assert!(find("airbyte/source-postgres:3.1").contains("no-such-runtime"));
         assert!(find("source-of-nothing").contains("ferry connectors"));
         assert!(find("./no/such").contains("no such file"));
     }

@@ -10,6 +10,7 @@ use crate::connector::{Asker, Connector, Patience};
 use crate::error::{Error, Failure, Origin};
 use crate::interrupt::Interrupt;
 use crate::job_log::JobLog;
+use crate::launch::{Placement, Program};
 use crate::masker::{Masker, secret_values};
 use crate::sync_file::{Endpoint, SyncFile};
 
@@ -44,13 +45,25 @@ impl std::fmt::Debug for Ends {
 }
 
 impl Ends {
-    /// Finds both and asks both at once.
+    /// Finds both and asks both at once. The label marks containers of a job, whose like of an earlier one are removed.
     ///
     /// # Errors
     /// When one cannot be found or gives no spec.
-    pub fn open(file: &SyncFile, patience: Patience, interrupt: &Interrupt) -> Result<Self, Error> {
-        let source = Connector::find(&file.source.connector, file.directory())?;
-        let destination = Connector::find(&file.destination.connector, file.directory())?;
+    pub fn open(
+        file: &SyncFile,
+        label: Option<&str>,
+        patience: Patience,
+        interrupt: &Interrupt,
+    ) -> Result<Self, Error> {
+        let find = |end: &Endpoint| {
+            let placement = Placement { label: label.map(str::to_owned), ..end.placement.clone() };
+            let found = Connector::find(&end.connector, file.directory(), &placement, interrupt)?;
+            if let (Program::Image(image), Some(label)) = (&found.program, label) {
+                image.sweep(label);
+            }
+            Ok::<_, Error>(found)
+        };
+        let (source, destination) = (find(&file.source)?, find(&file.destination)?);
         let mut secrets: Vec<String> = file.source.filled_in.0.clone();
         secrets.extend(file.destination.filled_in.0.iter().cloned());
         let log = JobLog::nowhere(Masker::new(secrets.iter().map(String::as_str)));
@@ -64,7 +77,8 @@ impl Ends {
         let (source_spec, destination_spec) = (source_spec?, destination_spec?);
         let source_config = with_types(&file.source, &source_spec);
         let destination_config = with_types(&file.destination, &destination_spec);
-        let mut warnings = Vec::new();
+        let mut warnings: Vec<String> =
+            [&source, &destination].into_iter().filter_map(Connector::warning).collect();
         let both =
             [("source", &file.source, &source_spec), ("destination", &file.destination, &destination_spec)];
         for (role, end, spec) in both {

@@ -67,7 +67,7 @@ impl Interrupt {
 
     /// Stops a one-shot command when ferry is asked to stop.
     pub fn watch(&self, group: Group) -> Watched<'_> {
-        self.lock().groups.push(group);
+        self.lock().groups.push(group.clone());
         Watched { interrupt: self, group }
     }
 

@@ -2,7 +2,6 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Instant;
 
 use protocol::{ConfiguredCatalog, StreamDescriptor, SyncMode};
@@ -11,11 +10,12 @@ use serde_json::Value;
 use crate::attempt::{Attempt, Limits, Outcome};
 use crate::catalog::{self, Selected};
 use crate::committed;
-use crate::connector::{Asker, Connector, Patience, PrivateDir};
+use crate::connector::{Asker, Patience, PrivateDir};
 use crate::ends::Ends;
 use crate::error::{Error, Failure, Origin};
 use crate::interrupt::Interrupt;
 use crate::job_log::JobLog;
+use crate::launch::Call;
 use crate::mapping::Mapping;
 use crate::progress::{Style, say};
 use crate::receipts::Saved;
@@ -136,7 +136,8 @@ struct Job<'a> {
 
 impl Job<'_> {
     fn run(self, store: &mut Store) -> Result<Report, Error> {
-        let ends = Ends::open(self.file, self.options.patience, self.interrupt)?;
+        let label = label(store.directory(), self.connection);
+        let ends = Ends::open(self.file, Some(&label), self.options.patience, self.interrupt)?;
         if self.options.progress == Style::Auto {
             ends.warnings.iter().for_each(|warning| say(&format!("warning: {warning}")));
         }
@@ -218,12 +219,19 @@ impl Job<'_> {
                 let asked = (destination_config, destination_catalog.as_path());
                 self.catch_up(store, ends, &selected, log, asked, &run)?;
             }
-            let mut source = command(&ends.source, "read", source_config, &source_catalog, &run);
-            if let Some(states) = self.state_file(store, &selected, &ends.source.name)? {
-                source.arg("--state").arg(configs.write("state.json", states.as_bytes())?);
-            }
+            let state = match self.state_file(store, &selected, &ends.source.name)? {
+                Some(states) => Some(configs.write("state.json", states.as_bytes())?),
+                None => None,
+            };
+            let mut files = vec![("--config", source_config), ("--catalog", source_catalog.as_path())];
+            files.extend(state.as_deref().map(|state| ("--state", state)));
+            let told = told(&run);
+            let read = Call { verb: "read", files, environment: &told, stdin: false };
+            let files = vec![("--config", destination_config), ("--catalog", destination_catalog.as_path())];
+            let write = Call { verb: "write", files, environment: &told, stdin: true };
+            let source = read.launch(&ends.source.program, &ends.source.placement, Origin::Source)?;
             let destination =
-                command(&ends.destination, "write", destination_config, &destination_catalog, &run);
+                write.launch(&ends.destination.program, &ends.destination.placement, Origin::Destination)?;
             log.line("ferry", &format!("attempt {number} begins with {} streams", selected.len()));
             store.begin_attempt(self.job, number)?;
             let mut limits = self.options.limits;
@@ -431,15 +439,21 @@ impl Job<'_> {
 
 type RunIdentity = Vec<(&'static str, String)>;
 
-fn command(connector: &Connector, verb: &str, config: &Path, catalog: &Path, run: &RunIdentity) -> Command {
-    let mut command = Command::new(&connector.path);
-    command.arg(verb).arg("--config").arg(config).arg("--catalog").arg(catalog);
-    command
-        .envs(run.iter().map(|(name, value)| (name, value)))
-        .env("USE_STREAM_CAPABLE_STATE", "true")
-        .env("DATA_CHANNEL_MEDIUM", "STDIO")
-        .env("DATA_CHANNEL_FORMAT", "JSONL");
-    command
+/// The environment of a read or a write.
+fn told(run: &RunIdentity) -> RunIdentity {
+    let constant = [
+        ("USE_STREAM_CAPABLE_STATE", "true"),
+        ("DATA_CHANNEL_MEDIUM", "STDIO"),
+        ("DATA_CHANNEL_FORMAT", "JSONL"),
+    ];
+    let constant = constant.into_iter().map(|(name, value)| (name, value.to_owned()));
+    run.iter().cloned().chain(constant).collect()
+}
+
+/// What tells the containers of one sync from all others, were several machines to share a daemon.
+fn label(directory: &Path, connection: i64) -> String {
+    let machine = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    format!("{machine}:{}:{connection}", directory.display())
 }
 
 fn mask_error(error: Error, log: &JobLog) -> Error {

@@ -2,7 +2,8 @@
 //! nothing of it left behind.
 
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdout, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -10,12 +11,17 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, wa
 
 use crate::error::{Failure, Origin};
 use crate::job_log::{self, JobLog};
+use crate::launch::{Cage, Container, Launch};
+use crate::resources;
 
 /// A running connector. Dropping it kills its whole group.
 #[derive(Debug)]
 pub struct Process {
     child: Child,
-    group: Pid,
+    origin: Origin,
+    group: Group,
+    cage: Option<Cage>,
+    memory: Option<u64>,
     stderr: Option<JoinHandle<String>>,
     ended: Option<ExitStatus>,
 }
@@ -25,7 +31,8 @@ impl Process {
     ///
     /// # Errors
     /// When it cannot be started.
-    pub fn start(mut command: Command, origin: Origin, who: &str, log: &JobLog) -> Result<Self, Failure> {
+    pub fn start(launch: Launch, origin: Origin, who: &str, log: &JobLog) -> Result<Self, Failure> {
+        let Launch { mut command, container, cage, memory } = launch;
         let program = command.get_program().to_string_lossy().into_owned();
         let mut child = command
             .stdout(Stdio::piped())
@@ -42,12 +49,13 @@ impl Process {
                 )
             })?;
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-        let group = pid.ok_or_else(|| Failure::fatal(origin, "the system gave no process id"))?;
+        let pid = pid.ok_or_else(|| Failure::fatal(origin, "the system gave no process id"))?;
+        let group = Group { pid, container };
         let stderr = child.stderr.take().map(|stderr| {
             let (who, log) = (format!("{who} stderr"), log.clone());
             std::thread::spawn(move || job_log::drain(stderr, &who, &log))
         });
-        Ok(Self { child, group, stderr, ended: None })
+        Ok(Self { child, origin, group, cage, memory, stderr, ended: None })
     }
 
     /// Its standard output, once.
@@ -58,16 +66,23 @@ impl Process {
     /// Its process group.
     #[must_use]
     pub fn group(&self) -> Group {
-        Group(self.group)
+        self.group.clone()
     }
 
     /// Waits for its end and ends what it may have left behind.
     pub fn reap(&mut self) -> Option<ExitStatus> {
         if self.ended.is_none() {
-            self.group().wait_for_leader();
+            self.group.wait_for_leader();
             // The leader is dead but not yet reaped, so the group's number is still its own.
-            self.group().signal(Signal::KILL);
+            self.group.signal_processes(Signal::KILL);
             self.ended = self.child.wait().ok();
+            if let Some(container) = &self.group.container {
+                if self.ended.is_none_or(|status| status.code().is_none()) {
+                    // The client was ended; its container was not.
+                    container.remove();
+                }
+                container.settle();
+            }
         }
         self.ended
     }
@@ -76,15 +91,46 @@ impl Process {
     pub fn reap_within(&mut self, grace: Duration) -> Option<ExitStatus> {
         let end = Instant::now() + grace;
         let mut pause = Duration::from_micros(200);
-        while self.ended.is_none() && !self.group().leader_has_ended() {
+        while self.ended.is_none() && !self.group.leader_has_ended() {
             if Instant::now() >= end {
-                self.group().signal(Signal::KILL);
+                self.group.signal(Signal::KILL);
                 break;
             }
             std::thread::sleep(pause);
             pause = (pause * 2).min(Duration::from_millis(5));
         }
         self.reap()
+    }
+
+    /// How it ended, in words. Call after [`reap`](Self::reap).
+    #[must_use]
+    pub fn ending(&self) -> String {
+        let limit = self.memory.map(resources::shown);
+        let in_container = self.group.container.is_some();
+        let out_of_memory = in_container || self.cage.as_ref().is_some_and(Cage::ran_out_of_memory);
+        match (&limit, self.ended) {
+            (Some(limit), Some(status)) if self.killed() && out_of_memory => format!(
+                "was killed for want of memory ({}): its memory_limit is {limit}; raise resources.{}.memory_limit",
+                plain(status),
+                self.origin
+            ),
+            (Some(limit), Some(status)) if ABORTED.contains(&code_or_signal(status)) => format!(
+                "{}; an allocation that its memory_limit of {limit} refused ends like this",
+                ending(Some(status))
+            ),
+            (_, Some(status)) if in_container && status.code() == Some(125) => {
+                "could not be run: the container runtime refused (exit code 125)".to_owned()
+            }
+            (_, status) => ending(status),
+        }
+    }
+
+    /// Whether it was killed, or its container was.
+    #[must_use]
+    pub fn killed(&self) -> bool {
+        self.ended.is_some_and(|status| {
+            code_or_signal(status) == KILLED && (status.code().is_none() || self.group.container.is_some())
+        })
     }
 
     /// The last lines of its stderr, masked. Call after [`reap`](Self::reap).
@@ -96,33 +142,68 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         if self.ended.is_none() {
-            self.group().signal(Signal::KILL);
+            self.group.signal(Signal::KILL);
             let _ = self.child.wait();
+            if let Some(container) = &self.group.container {
+                container.settle();
+            }
         }
     }
 }
 
+/// What SIGKILL leaves behind, as a shell counts, and what `abort` does.
+const KILLED: i32 = 128 + 9;
+const ABORTED: [i32; 2] = [128 + 6, 128 + 11];
+
+fn code_or_signal(status: ExitStatus) -> i32 {
+    status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default())
+}
+
+fn plain(status: ExitStatus) -> String {
+    match status.code() {
+        Some(code) => format!("exit code {code}"),
+        None => format!("signal {}", status.signal().unwrap_or_default()),
+    }
+}
+
 /// A process group that can be signalled from any thread while its process is not reaped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Group(Pid);
+#[derive(Clone, Debug)]
+pub struct Group {
+    pid: Pid,
+    container: Option<Arc<Container>>,
+}
+
+impl PartialEq for Group {
+    fn eq(&self, other: &Self) -> bool {
+        self.pid == other.pid
+    }
+}
 
 impl Group {
-    /// Sends a signal to every process of the group.
-    pub fn signal(self, signal: Signal) {
+    /// Sends a signal to every process of the group. A container's client passes on what it can catch; what it
+    /// cannot takes its container along.
+    pub fn signal(&self, signal: Signal) {
+        if let Some(container) = self.container.as_ref().filter(|_| signal == Signal::KILL) {
+            container.remove();
+        }
+        self.signal_processes(signal);
+    }
+
+    fn signal_processes(&self, signal: Signal) {
         // None left is what we want.
-        let _ = kill_process_group(self.0, signal);
+        let _ = kill_process_group(self.pid, signal);
     }
 
     /// Whether the group's first process has ended; it stays to be reaped.
-    fn leader_has_ended(self) -> bool {
+    fn leader_has_ended(&self) -> bool {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
-        !matches!(waitid(WaitId::Pid(self.0), options), Ok(None) | Err(rustix::io::Errno::INTR))
+        !matches!(waitid(WaitId::Pid(self.pid), options), Ok(None) | Err(rustix::io::Errno::INTR))
     }
 
     /// Blocks until the group's first process has ended; it stays to be reaped.
-    pub fn wait_for_leader(self) {
+    pub fn wait_for_leader(&self) {
         loop {
-            match waitid(WaitId::Pid(self.0), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT) {
+            match waitid(WaitId::Pid(self.pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT) {
                 Err(rustix::io::Errno::INTR) => continue,
                 _ => return,
             }
@@ -194,7 +275,7 @@ mod tests {
     fn shell(script: &str) -> Process {
         let mut command = Command::new("sh");
         command.arg("-c").arg(script);
-        Process::start(command, Origin::Source, "source", &JobLog::nowhere(Masker::default())).unwrap()
+        Process::start(command.into(), Origin::Source, "source", &JobLog::nowhere(Masker::default())).unwrap()
     }
 
     #[test]

@@ -10,7 +10,6 @@ mod ears;
 mod supervise;
 mod verdict;
 
-use std::process::Command;
 use std::time::Duration;
 
 use protocol::RecordDigest;
@@ -19,6 +18,7 @@ use crate::catalog::Selected;
 use crate::error::Failure;
 use crate::interrupt::Interrupt;
 use crate::job_log::JobLog;
+use crate::launch::Launch;
 use crate::progress::Style;
 use crate::receipts::{Committed, Saved};
 use crate::sync_file::Timeouts;
@@ -56,9 +56,9 @@ pub struct Attempt<'a> {
     /// The streams of both catalogs.
     pub streams: &'a [&'a Selected],
     /// `source read …`
-    pub source: Command,
+    pub source: Launch,
     /// `destination write …`
-    pub destination: Command,
+    pub destination: Launch,
     /// The job's log.
     pub log: &'a JobLog,
     /// Whether to stop.

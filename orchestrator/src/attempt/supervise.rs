@@ -90,6 +90,16 @@ impl Side {
         }
     }
 
+    /// How it ended, in words.
+    pub(super) fn ending(&self) -> String {
+        self.process.ending()
+    }
+
+    /// It was killed, by the system or by somebody.
+    pub(super) fn killed(&self) -> bool {
+        self.process.killed()
+    }
+
     pub(super) fn stderr_tail(&mut self) -> String {
         self.process.stderr_tail()
     }
@@ -151,12 +161,12 @@ pub(super) fn run(
     let activity = Arc::new(Activity::new());
     let (events, inbox) = sync_channel(64);
 
-    attempt.source.stdin(std::process::Stdio::null());
+    attempt.source.command.stdin(std::process::Stdio::null());
     let log = attempt.log;
     // The first STARTED is in the pipe before the destination lives: were ferry killed at
     // any moment, the end of its input alone must never look like completion.
     let first_words = verdict::first_words(attempt.streams);
-    let (to, first_words) = match greeted_pipe(&mut attempt.destination, first_words) {
+    let (to, first_words) = match greeted_pipe(&mut attempt.destination.command, first_words) {
         Ok(greeted) => greeted,
         Err(failure) => return Outcome::unstarted(count, failure),
     };

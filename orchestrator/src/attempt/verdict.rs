@@ -17,7 +17,6 @@ use crate::clock;
 use crate::connector::from_trace;
 use crate::error::{Failure, Origin};
 use crate::job_log::JobLog;
-use crate::process::ending;
 use crate::progress::Live;
 use crate::pump::Stop;
 use crate::receipts::{Committed, Covered, Expected, Receipts, Saved};
@@ -166,9 +165,9 @@ fn add_source_failures(run: &mut Run, heard: &Heard, log: &JobLog, failures: &mu
     let said_why = failures.iter().any(|f| f.origin == Origin::Source);
     if !run.source.stopped && !run.source.status.is_some_and(|s| s.success()) {
         let tail = run.source.stderr_tail();
-        let by_signal = run.source.status.is_some_and(|s| s.code().is_none());
+        let by_signal = run.source.status.is_some_and(|s| s.code().is_none()) || run.source.killed();
         if !said_why || by_signal {
-            let failure = Failure::passing(Origin::Source, format!("it {}", ending(run.source.status)));
+            let failure = Failure::passing(Origin::Source, format!("it {}", run.source.ending()));
             let at = failures.iter().position(|f| f.origin == Origin::Source).unwrap_or(failures.len());
             failures.insert(at, with_tail(failure, &tail));
         }
@@ -190,7 +189,7 @@ fn add_destination_failures(run: &mut Run, heard: &Heard, log: &JobLog, failures
         return;
     }
     let well = side.status.is_some_and(|s| s.success());
-    let how = ending(side.status);
+    let how = side.ending();
     if let Some(refused) = refused {
         let tail = side.stderr_tail();
         let text = format!("{refused} before all records were sent; it {how}");

@@ -15,6 +15,7 @@ use crate::error::{Error, Failure, Origin};
 use crate::interrupt::Interrupt;
 use crate::job::{self, Options};
 use crate::job_log::JobLog;
+use crate::launch::Placement;
 use crate::masker::Masker;
 use crate::progress::{grouped, human_bytes};
 use crate::report::columns;
@@ -39,7 +40,7 @@ pub(super) fn sync(file: &Path, options: &Options, interrupt: &Interrupt) -> Res
 
 pub(super) fn check(path: &Path, options: &Options, interrupt: &Interrupt) -> Result<Answer, Error> {
     let file = SyncFile::load(path)?;
-    let ends = Ends::open(&file, options.patience, interrupt)?;
+    let ends = Ends::open(&file, None, options.patience, interrupt)?;
     let log = JobLog::nowhere(ends.masker.clone());
     let configs = PrivateDir::create(None, "ferry-")?;
     let ask = |connector, origin, name: &str, config| {
@@ -81,7 +82,7 @@ pub(super) fn check(path: &Path, options: &Options, interrupt: &Interrupt) -> Re
 
 pub(super) fn discover(path: &Path, options: &Options, interrupt: &Interrupt) -> Result<Answer, Error> {
     let file = SyncFile::load(path)?;
-    let ends = Ends::open(&file, options.patience, interrupt)?;
+    let ends = Ends::open(&file, None, options.patience, interrupt)?;
     let log = JobLog::nowhere(ends.masker.clone());
     let configs = PrivateDir::create(None, "ferry-")?;
     let config = configs.config("source.json", &ends.source_config)?;
@@ -145,7 +146,7 @@ pub(super) fn ask_spec(
     options: &Options,
     interrupt: &Interrupt,
 ) -> Result<(Connector, protocol::ConnectorSpecification), Error> {
-    let connector = Connector::find(name, Path::new("."))?;
+    let connector = Connector::find(name, Path::new("."), &Placement::default(), interrupt)?;
     let log = JobLog::nowhere(Masker::default());
     let asker = Asker { connector: &connector, origin, log: &log, interrupt, patience: options.patience };
     let spec = asker.spec()?;
@@ -300,13 +301,13 @@ pub(super) fn history(path: &Path, options: &Options, limit: u32) -> Result<Answ
 pub(super) fn connectors() -> Answer {
     let found = connector::list();
     let mut text = String::new();
-    for connector in &found {
-        text.push_str(&format!("{}  {}\n", connector.name, connector.path.display()));
+    for (name, path) in &found {
+        text.push_str(&format!("{name}  {}\n", path.display()));
     }
     if found.is_empty() {
         text.push_str("no connectors beside ferry or on PATH; a connector is an executable called source-… or destination-…\n");
     }
     let json: Vec<Value> =
-        found.iter().map(|c| json!({"name": c.name, "path": c.path.display().to_string()})).collect();
+        found.iter().map(|(name, path)| json!({"name": name, "path": path.display().to_string()})).collect();
     good(text, &json)
 }

@@ -1,6 +1,7 @@
 //! The command line: what can be asked, and the exit codes.
 
 mod commands;
+mod manual;
 mod new;
 
 use std::path::PathBuf;
@@ -68,14 +69,14 @@ enum Ask {
     },
     /// Show how a connector wants to be configured.
     Spec {
-        /// A connector's name or path.
+        /// A connector's name or path, or an image.
         connector: String,
     },
     /// Print a commented sync file for two connectors.
     New {
-        /// A source's name or path.
+        /// A source's name or path, or an image.
         source: String,
-        /// A destination's name or path.
+        /// A destination's name or path, or an image.
         destination: String,
     },
     /// Show or forget how far a sync has come.
@@ -93,6 +94,16 @@ enum Ask {
     },
     /// List the connectors beside ferry and on PATH.
     Connectors,
+    /// Print a shell's completions of this command.
+    Completions {
+        /// bash, elvish, fish, powershell or zsh.
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, to be read by man.
+    Man {
+        /// The page of this command instead.
+        command: Option<String>,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -231,6 +242,8 @@ fn run(cli: Cli, interrupt: &Interrupt) -> Result<Answer, Error> {
         }
         Ask::History { file, limit } => commands::history(&file, &options, limit),
         Ask::Connectors => Ok(commands::connectors()),
+        Ask::Completions { shell } => Ok(manual::completions(shell)),
+        Ask::Man { command } => manual::page(command.as_deref()),
     }
 }
 

@@ -8,6 +8,7 @@ use super::{Answer, pretty};
 use crate::error::{Error, Origin};
 use crate::interrupt::Interrupt;
 use crate::job::Options;
+use crate::launch::container;
 
 pub(super) fn new(
     source: &str,
@@ -15,9 +16,9 @@ pub(super) fn new(
     options: &Options,
     interrupt: &Interrupt,
 ) -> Result<Answer, Error> {
-    let (source, source_spec) = ask_spec(source, Origin::Source, options, interrupt)?;
-    let (destination, destination_spec) = ask_spec(destination, Origin::Destination, options, interrupt)?;
-    let text = sync_file((&source.name, &source_spec), (&destination.name, &destination_spec));
+    let (_, source_spec) = ask_spec(source, Origin::Source, options, interrupt)?;
+    let (_, destination_spec) = ask_spec(destination, Origin::Destination, options, interrupt)?;
+    let text = sync_file((source, &source_spec), (destination, &destination_spec));
     Ok(Answer { json: pretty(&json!({"sync_file": text})), text, problems: String::new(), code: 0 })
 }
 
@@ -34,7 +35,7 @@ fn sync_file(
             text.push_str(&format!("  # {url}\n"));
         }
         let mut body = String::new();
-        let prefix = name.rsplit('/').next().unwrap_or(name).to_uppercase().replace(['-', '.'], "_");
+        let prefix = container::plain_name(name).to_uppercase().replace(['-', '.'], "_");
         options(&spec.connection_specification, 4, &prefix, false, &mut body);
         // Without any open option the value is null, which ferry takes for an empty config.
         text.push_str("  config:\n");
@@ -54,6 +55,7 @@ fn sync_file(
 # namespace: source                # source | destination | a text with ${SOURCE_NAMESPACE}
 # prefix: ml_                      # put before every stream's name
 # timeouts: {source_silence_secs: 10800, destination_stall_secs: 7200}
+# resources: {source: {cpu_limit: 1, memory_limit: 1Gi}, destination: {cpu_limit: 1, memory_limit: 1Gi}}
 ",
     );
     text

@@ -1,6 +1,7 @@
 //! The sync file: what to move from where to where. Its keys, how it is read, and the
 //! errors that name the place. Connectors are found and started elsewhere.
 
+mod placement;
 mod shape;
 mod substitute;
 
@@ -11,6 +12,7 @@ use protocol::{DestinationSyncMode, FieldPath, SyncMode};
 use serde_json::Value;
 
 use crate::error::Error;
+use crate::launch::Placement;
 pub use substitute::Secrets;
 
 /// A sync file, read and checked. Secrets are filled in.
@@ -43,6 +45,8 @@ pub struct Endpoint {
     pub config_path: PathBuf,
     /// What was filled in from the environment or from files.
     pub filled_in: Secrets,
+    /// Where and within which limits it runs.
+    pub placement: Placement,
 }
 
 // A config holds secrets; it must not reach a log through a debug print.

@@ -6,15 +6,20 @@ use std::time::Duration;
 use protocol::{DestinationSyncMode, FieldPath, SyncMode};
 use serde_json::{Map, Value};
 
-use super::{Endpoint, NamespaceRule, Secrets, StreamChoice, SyncFile, Timeouts, read_tree, substitute};
+use super::{
+    Endpoint, NamespaceRule, Secrets, StreamChoice, SyncFile, Timeouts, placement, read_tree, substitute,
+};
 use crate::error::Error;
 use crate::suggest;
 
-type Shape<T> = Result<T, String>;
+pub(super) type Shape<T> = Result<T, String>;
+
+const TOP: &[&str] =
+    &["source", "destination", "streams", "namespace", "prefix", "timeouts", "resources", "containers"];
 
 pub(super) fn sync_file(path: &Path, tree: &Value) -> Shape<SyncFile> {
     let top = object(tree, "the file")?;
-    known_keys(top, "", &["source", "destination", "streams", "namespace", "prefix", "timeouts"])?;
+    known_keys(top, "", TOP)?;
     let directory = path.parent().unwrap_or(Path::new("."));
     Ok(SyncFile {
         path: path.to_owned(),
@@ -36,7 +41,7 @@ fn endpoint(top: &Map<String, Value>, role: &str, path: &Path, directory: &Path)
         format!("{role:?} is missing; write {role}: {{connector: {role}-…, config: {{…}}}}")
     })?;
     let end = object(end, role)?;
-    known_keys(end, role, &["connector", "config", "config_file"])?;
+    known_keys(end, role, &["connector", "config", "config_file", "mounts"])?;
     let connector = text(end, role, "connector")?
         .filter(|name| !name.trim().is_empty())
         .ok_or_else(|| format!("{role}.connector is missing; name a connector, e.g. {role}-local"))?;
@@ -58,7 +63,8 @@ fn endpoint(top: &Map<String, Value>, role: &str, path: &Path, directory: &Path)
     object(&config, &format!("{role}.config"))?;
     let mut filled_in = Secrets::default();
     substitute::fill_in(&mut config, &format!("{role}.config"), directory, &mut filled_in)?;
-    Ok(Endpoint { connector: connector.to_owned(), config, config_path, filled_in })
+    let placement = placement::of(top, end, role, directory)?;
+    Ok(Endpoint { connector: connector.to_owned(), config, config_path, filled_in, placement })
 }
 
 fn streams(top: &Map<String, Value>) -> Shape<Option<Vec<StreamChoice>>> {
@@ -173,11 +179,11 @@ fn timeouts(top: &Map<String, Value>) -> Shape<Timeouts> {
     Ok(timeouts)
 }
 
-fn object<'a>(value: &'a Value, at: &str) -> Shape<&'a Map<String, Value>> {
+pub(super) fn object<'a>(value: &'a Value, at: &str) -> Shape<&'a Map<String, Value>> {
     value.as_object().ok_or_else(|| format!("{at} must be a mapping of keys to values"))
 }
 
-fn text<'a>(map: &'a Map<String, Value>, at: &str, key: &str) -> Shape<Option<&'a str>> {
+pub(super) fn text<'a>(map: &'a Map<String, Value>, at: &str, key: &str) -> Shape<Option<&'a str>> {
     match map.get(key) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => Ok(Some(text)),
@@ -199,7 +205,7 @@ fn choice<T: Copy>(map: &Map<String, Value>, at: &str, key: &str, of: &[(&str, T
     })
 }
 
-fn known_keys(map: &Map<String, Value>, at: &str, known: &[&str]) -> Shape<()> {
+pub(super) fn known_keys(map: &Map<String, Value>, at: &str, known: &[&str]) -> Shape<()> {
     for key in map.keys() {
         if !known.contains(&key.as_str()) {
             let hint = suggest::hint(key, known.iter().copied());
