@@ -2,6 +2,7 @@
 //! loopback, and stopped when dropped. What a server needs is installed by `cargo xtask test`;
 //! one that is missing fails the test.
 
+mod containers;
 mod nginx;
 mod postgres;
 mod proxy;
@@ -9,6 +10,7 @@ mod s3;
 mod sshd;
 mod tls;
 
+pub use containers::{Containers, Registry};
 pub use nginx::Nginx;
 pub use postgres::{Options, Postgres, Session, Version};
 pub use proxy::{Cut, Proxy};

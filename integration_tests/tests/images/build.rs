@@ -1,0 +1,188 @@
+//! What `cargo xtask image` makes: small, the same each time, labelled, and ending as it is told.
+
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+use testkit::services::{Containers, Registry};
+use testkit::{Folder, binary};
+
+#[test]
+fn an_image_is_the_same_each_time_it_is_built_and_says_what_it_is() {
+    let containers = Containers::new();
+    let image = containers.image("source-faker");
+    let inspect = || {
+        let text = containers.run(["image", "inspect", &image]);
+        serde_json::from_str::<Value>(&text).unwrap()[0].clone()
+    };
+    let first = inspect();
+    containers.run(["rmi", "--force", &image]);
+    assert_eq!(containers.image("source-faker"), image);
+    let second = inspect();
+    assert_eq!((&first["Id"], &first["Digest"]), (&second["Id"], &second["Digest"]));
+    let config = &second["Config"];
+    assert_eq!(config["User"], "1000:1000");
+    assert_eq!(config["Entrypoint"], json!(["/airbyte/source-faker"]));
+    assert_eq!(config["Labels"]["io.airbyte.name"], "ferrybyte/source-faker");
+    assert_eq!(config["Labels"]["io.airbyte.version"], env!("CARGO_PKG_VERSION"));
+    let variables: Vec<&str> = config["Env"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    assert!(variables.contains(&"AIRBYTE_ENTRYPOINT=/airbyte/source-faker"), "{variables:?}");
+    // An unoptimised binary is larger than what ships, and the limits hold even so: 60 MB in all, and all but the
+    // binary under 10.
+    let size = second["Size"].as_u64().unwrap();
+    assert!(size < 60_000_000, "{size}");
+    let without = containers.run([
+        "run",
+        "--rm",
+        "--network=none",
+        "--entrypoint=sh",
+        &image,
+        "-c",
+        "wc -c < $AIRBYTE_ENTRYPOINT",
+    ]);
+    assert!(size - without.trim().parse::<u64>().unwrap() < 10_000_000, "{size} {without}");
+}
+
+#[test]
+fn names_are_found_and_tools_zones_and_authorities_are_there() {
+    let containers = Containers::new();
+    let image = containers.image("source-faker");
+    let script = "set -e; for tool in sh sleep kill mv echo; do command -v $tool > /dev/null; done; \
+                  test \"$(TZ=Asia/Tokyo date +%Z)\" = JST; test \"$(id -un)\" = airbyte; \
+                  test $(grep -c BEGIN /etc/ssl/certs/ca-certificates.crt) -gt 50; \
+                  for folder in /airbyte /config /secrets /source /dest /staging/files /local /tmp; do touch $folder/x; done; \
+                  echo well";
+    let said = containers.run(["run", "--rm", "--network=none", "--entrypoint=sh", &image, "-c", script]);
+    assert_eq!(said, "well\n");
+}
+
+#[test]
+fn the_first_process_of_a_container_ends_when_it_is_told() {
+    let containers = Containers::new();
+    let image = containers.image("source-faker");
+    let folder = Folder::new();
+    folder.json("config.json", &json!({"count": 100_000_000}));
+    let streams = json!({"streams": [{"stream": {"name": "users", "json_schema": {"type": "object", "properties": {}},
+        "supported_sync_modes": ["full_refresh"]}, "sync_mode": "full_refresh", "destination_sync_mode": "append"}]});
+    folder.json("catalog.json", &streams);
+    make_readable(&folder);
+    let mount = format!("{}:/files:ro", folder.path().display());
+    let read = ["read", "--config", "/files/config.json", "--catalog", "/files/catalog.json"];
+    let mut run = containers.podman(["run", "--name=reader", "--network=none", "--volume", &mount, &image]);
+    let mut reader = run.args(read).stdout(Stdio::piped()).spawn().unwrap();
+    let mut stdout = reader.stdout.take().unwrap();
+    let mut some = [0; 1 << 16];
+    std::io::Read::read_exact(&mut stdout, &mut some).unwrap();
+    let drained = std::thread::spawn(move || std::io::copy(&mut stdout, &mut std::io::sink()).unwrap());
+    // Killed, and then with code 137, only after a minute.
+    containers.run(["stop", "--time", "60", "reader"]);
+    assert_eq!(reader.wait().unwrap().code(), Some(143));
+    drained.join().unwrap();
+}
+
+fn make_readable(folder: &Folder) {
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(folder.path(), mode).unwrap();
+}
+
+#[test]
+fn an_archive_is_an_image_that_is_loaded_nowhere() {
+    let folder = Folder::new();
+    let path = folder.path().join("image.tar");
+    let built = std::process::Command::new(binary("xtask"))
+        .args(["image", "source-faker", "--any-size", "--binary"])
+        .arg(binary("source-faker"))
+        .arg("--archive")
+        .arg(&path)
+        // None of these is asked for.
+        .env("FERRY_CONTAINER_RUNTIME", "no-such-program")
+        .output()
+        .unwrap();
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    let containers = Containers::new();
+    let loaded = containers.run(["load", "--quiet", "--input", path.to_str().unwrap()]);
+    assert!(loaded.contains("ferrybyte/source-faker"), "{loaded}");
+}
+
+#[test]
+fn published_images_are_in_the_registry_and_the_registry_file_lists_them_by_the_same_name() {
+    let (containers, registry) = (Containers::new(), Registry::start());
+    let xtask = |args: &[&str]| {
+        let mut command = std::process::Command::new(binary("xtask"));
+        let told = command.args(args).envs(containers.environment()).output().unwrap();
+        assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
+        String::from_utf8(told.stdout).unwrap()
+    };
+    let host = registry.host();
+    let common = ["publish", "--registry", &host, "--profile", "dev", "--any-size", "--plain-http"];
+    let said = xtask(&[&common[..], &["source-faker", "destination-local"]].concat());
+    assert!(said.contains("without signatures"), "{said}");
+
+    let folder = Folder::new();
+    let path = folder.path().join("registry.json");
+    xtask(&["registry", "--profile", "dev", "--registry", &host, "--out", path.to_str().unwrap()]);
+    let file: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let entries: Vec<&Value> =
+        ["sources", "destinations"].into_iter().flat_map(|kind| file[kind].as_array().unwrap()).collect();
+    assert!(entries.len() >= 7);
+    for entry in &entries {
+        assert!(entry["spec"]["connectionSpecification"]["properties"].is_object(), "{entry}");
+    }
+    // Another machine, as far as podman knows.
+    let elsewhere = Containers::new();
+    for name in ["source-faker", "destination-local"] {
+        let entry = entries.iter().find(|e| e["dockerRepository"].as_str().unwrap().ends_with(name)).unwrap();
+        let reference = format!(
+            "{}:{}",
+            entry["dockerRepository"].as_str().unwrap(),
+            entry["dockerImageTag"].as_str().unwrap()
+        );
+        elsewhere.run(["pull", "--quiet", "--tls-verify=false", &reference]);
+        let id = |at: &Containers| at.run(["image", "inspect", "--format", "{{.Id}}", &reference]);
+        assert_eq!(id(&elsewhere), id(&containers));
+    }
+}
+
+#[test]
+fn a_release_archive_is_the_same_each_time_and_holds_what_a_user_needs() {
+    let run = || {
+        let folder = Folder::new();
+        let told = std::process::Command::new(binary("xtask"))
+            .args(["release", "--from"])
+            .arg(binary("ferry").parent().unwrap())
+            .arg("--out")
+            .arg(folder.path())
+            .args(["ferry", "source-faker"])
+            .output()
+            .unwrap();
+        assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
+        (String::from_utf8(told.stdout).unwrap(), folder)
+    };
+    let ((one, folder), (other, _)) = (run(), run());
+    assert_eq!(one, other);
+    let tool = |program: &str, args: &[&str]| {
+        let told =
+            std::process::Command::new(program).args(args).current_dir(folder.path()).output().unwrap();
+        assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
+        String::from_utf8(told.stdout).unwrap()
+    };
+    let archives: Vec<String> =
+        folder.files().iter().map(|f| f.display().to_string()).filter(|f| f.ends_with(".gz")).collect();
+    assert_eq!(archives.len(), 2);
+    for archive in &archives {
+        assert!(tool("sha256sum", &["--check", &format!("{archive}.sha256")]).contains("OK"));
+        tool("tar", &["-xzf", archive]);
+        let stem = archive.trim_end_matches(".tar.gz");
+        let name = if archive.starts_with("ferry") { "ferry" } else { "source-faker" };
+        let (word, answer) =
+            if name == "ferry" { ("--version", env!("CARGO_PKG_VERSION")) } else { ("spec", "SPEC") };
+        let said = tool(&format!("{}/{stem}/{name}", folder.path().display()), &[word]);
+        assert!(said.contains(answer), "{said}");
+        let listed = tool("tar", &["-tzf", archive]);
+        let needed: &[&str] = if name == "ferry" {
+            &["completions/_ferry", "man/ferry-sync.1"]
+        } else {
+            &["config.example.json"]
+        };
+        assert!(needed.iter().chain(&["README.md", "LICENSE-MIT"]).all(|n| listed.contains(n)), "{listed}");
+    }
+}
