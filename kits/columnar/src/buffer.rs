@@ -5,12 +5,13 @@ use std::sync::Arc;
 use arrow_array::types::{Int64Type, TimestampMillisecondType};
 use arrow_array::{ArrayRef, PrimitiveArray, RecordBatch as Columns};
 use arrow_buffer::ScalarBuffer;
-use connector_kit::protocol::json::Token;
+use connector_kit::protocol::json::{self, Token};
 use connector_kit::{BatchRow, Changes, EXTRACTED_AT, META, RAW_ID, RowSink, Stamp};
 
 use crate::Error;
 use crate::column::{ColumnBuffer, TextBuffer, reclaim};
 use crate::schema::{ADDED, Layout};
+use crate::shape::Shape;
 
 /// Rows encoded at once …
 const BATCH_ROWS: usize = 8_192;
@@ -26,6 +27,8 @@ pub struct RowBuffer {
     ids: TextBuffer,
     extracted: Vec<i64>,
     meta: TextBuffer,
+    /// The same as a group, for files that have groups.
+    meta_group: Option<ColumnBuffer>,
     generations: Vec<i64>,
     changes: Changes,
     lines: Vec<u64>,
@@ -47,8 +50,9 @@ impl RowBuffer {
     /// An empty buffer.
     #[must_use]
     pub fn new(layout: Arc<Layout>, stamp: Stamp) -> Self {
-        let columns = layout.fields.iter().map(|f| ColumnBuffer::new(f.field_type)).collect();
+        let columns = layout.fields.iter().map(|f| ColumnBuffer::new(&f.shape)).collect();
         Self {
+            meta_group: layout.nested.then(|| ColumnBuffer::new(&Shape::meta())),
             layout,
             stamp,
             columns,
@@ -72,14 +76,40 @@ impl RowBuffer {
         self.ids.bytes.extend_from_slice(self.stamp.next_id());
         self.ids.end();
         self.extracted.push(row.emitted_at);
+        if self.layout.nested {
+            self.note_losses();
+        }
+        let start = self.meta.bytes.len();
         let written = self.stamp.write_meta(&mut self.meta.bytes, row.meta, &self.changes);
         written.ok_or(Error::Meta { line: row.line })?;
-        self.meta.end();
+        if let Some(group) = &mut self.meta_group {
+            let pushed = group.push(self.rows, Token::Object(&self.meta.bytes[start..]));
+            pushed.map_err(|_| Error::Meta { line: row.line })?;
+            group.losses();
+            self.meta.bytes.truncate(start);
+        } else {
+            self.meta.end();
+        }
         self.changes.clear();
         self.lines.push(row.line);
         self.rows += 1;
         self.bytes += row.data.len();
         Ok(())
+    }
+
+    /// What the row could not bring into groups and lists becomes part of what was changed in it.
+    fn note_losses(&mut self) {
+        for (column, field) in self.columns.iter_mut().zip(&self.layout.fields) {
+            for loss in column.losses() {
+                let mut name = Vec::new();
+                json::write_str(&mut name, &format!("{}{}", field.name, loss.path));
+                if loss.undeclared {
+                    self.changes.truncated(&name, loss.reason);
+                } else {
+                    self.changes.nulled(&name, loss.reason);
+                }
+            }
+        }
     }
 
     /// Whether the rows should be encoded now.
@@ -107,7 +137,10 @@ impl RowBuffer {
         let mut arrays: Vec<ArrayRef> = vec![
             Arc::new(self.ids.take(None).map_err(|b| bad(RAW_ID, b.row))?),
             Arc::new(extracted),
-            Arc::new(self.meta.take(None).map_err(|b| bad(META, b.row))?),
+            match &mut self.meta_group {
+                Some(group) => group.take(rows).map_err(|b| bad(META, b.row))?,
+                None => Arc::new(self.meta.take(None).map_err(|b| bad(META, b.row))?),
+            },
             Arc::new(PrimitiveArray::<Int64Type>::new(generations, None)),
         ];
         for (column, field) in self.columns.iter_mut().zip(&self.layout.fields) {
@@ -126,7 +159,8 @@ impl RowBuffer {
             match index {
                 0 => self.ids.recycle(array),
                 1 => reclaim::<TimestampMillisecondType>(array, &mut self.extracted),
-                2 => self.meta.recycle(array),
+                2 if self.meta_group.is_none() => self.meta.recycle(array),
+                2 => {}
                 3 => reclaim::<Int64Type>(array, &mut self.generations),
                 _ => self.columns[index - ADDED].recycle(array),
             }
@@ -137,15 +171,17 @@ impl RowBuffer {
     /// Bytes of memory held.
     pub(crate) fn memory(&self) -> usize {
         let own: usize = self.columns.iter().map(ColumnBuffer::memory).sum();
-        own + self.ids.bytes.capacity() + self.meta.bytes.capacity() + self.rows * 36
+        let meta = self.meta_group.as_ref().map_or(0, ColumnBuffer::memory);
+        own + meta + self.ids.bytes.capacity() + self.meta.bytes.capacity() + self.rows * 36
     }
 
     /// Gives all memory back.
     pub(crate) fn release(&mut self) {
         if self.rows == 0 {
-            self.columns = self.layout.fields.iter().map(|f| ColumnBuffer::new(f.field_type)).collect();
+            self.columns = self.layout.fields.iter().map(|f| ColumnBuffer::new(&f.shape)).collect();
             self.ids = TextBuffer::default();
             self.meta = TextBuffer::default();
+            self.meta_group = self.layout.nested.then(|| ColumnBuffer::new(&Shape::meta()));
             self.extracted = Vec::new();
             self.generations = Vec::new();
             self.lines = Vec::new();

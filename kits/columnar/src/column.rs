@@ -12,7 +12,9 @@ use connector_kit::protocol::ChangeReason;
 use connector_kit::protocol::json::Token;
 use connector_kit::values::{self, Value};
 
+use crate::nested::{Loss, Nested, lose};
 use crate::schema::data_type;
+use crate::shape::Shape;
 
 /// Text memory kept between batches; more came from one large record.
 const KEEP_BYTES: usize = 4 << 20;
@@ -24,6 +26,8 @@ pub(crate) struct ColumnBuffer {
     /// Rows without a value; most columns of most rows have one.
     nulls: Vec<u32>,
     values: Values,
+    /// What the row at hand could not bring into a group or a list.
+    losses: Vec<Loss>,
 }
 
 #[derive(Debug)]
@@ -33,6 +37,7 @@ enum Values {
     Long(Vec<i64>),
     Double(Vec<f64>),
     Text(TextBuffer),
+    Nested(Box<Nested>),
 }
 
 /// Strings back to back.
@@ -96,7 +101,20 @@ pub(crate) struct BadText {
 }
 
 impl ColumnBuffer {
-    pub(crate) fn new(field_type: FieldType) -> Self {
+    pub(crate) fn new(shape: &Shape) -> Self {
+        match shape {
+            Shape::Leaf(field_type) => Self::leaf(*field_type),
+            Shape::Group(members) => Self::nested(FieldType::Object, Nested::group(members)),
+            Shape::List(item) => Self::nested(FieldType::Array, Nested::list(item)),
+        }
+    }
+
+    fn nested(field_type: FieldType, nested: Nested) -> Self {
+        let values = Values::Nested(Box::new(nested));
+        Self { field_type, nulls: Vec::new(), values, losses: Vec::new() }
+    }
+
+    fn leaf(field_type: FieldType) -> Self {
         let values = match field_type {
             FieldType::Boolean => Values::Bool(Vec::new()),
             FieldType::Date => Values::Days(Vec::new()),
@@ -107,12 +125,69 @@ impl ColumnBuffer {
             | FieldType::TimestampWithoutTimezone => Values::Long(Vec::new()),
             _ => Values::Text(TextBuffer::default()),
         };
-        Self { field_type, nulls: Vec::new(), values }
+        Self { field_type, nulls: Vec::new(), values, losses: Vec::new() }
     }
 
-    /// Takes the row's value; on an error takes null.
+    /// Takes the row's value; on an error takes null. What is lost inside of it is in [`losses`](Self::losses).
     #[inline]
     pub(crate) fn push(&mut self, row: usize, token: Token<'_>) -> Result<(), ChangeReason> {
+        if let Values::Nested(_) = &self.values {
+            let mut losses = std::mem::take(&mut self.losses);
+            let pushed = self.push_nested(row, token, "", &mut losses);
+            self.losses = losses;
+            return pushed;
+        }
+        self.push_leaf(row, token)
+    }
+
+    /// The same inside a group or a list: what is lost is noted by its path.
+    pub(crate) fn push_inner(
+        &mut self,
+        row: usize,
+        token: Token<'_>,
+        path: &str,
+        name: &str,
+        losses: &mut Vec<Loss>,
+    ) {
+        if let Values::Nested(_) = &self.values {
+            let path = if name.is_empty() { path.to_owned() } else { format!("{path}.{name}") };
+            if let Err(reason) = self.push_nested(row, token, &path, losses) {
+                lose(losses, Loss { path, reason, undeclared: false });
+            }
+        } else if let Err(reason) = self.push_leaf(row, token) {
+            let path = if name.is_empty() { path.to_owned() } else { format!("{path}.{name}") };
+            lose(losses, Loss { path, reason, undeclared: false });
+        }
+    }
+
+    fn push_nested(
+        &mut self,
+        row: usize,
+        token: Token<'_>,
+        path: &str,
+        losses: &mut Vec<Loss>,
+    ) -> Result<(), ChangeReason> {
+        let Values::Nested(nested) = &mut self.values else { return self.push_leaf(row, token) };
+        let pushed = match token {
+            Token::Null => {
+                self.null(row);
+                return Ok(());
+            }
+            token => nested.push(row, token, path, losses),
+        };
+        if pushed.is_err() {
+            self.null(row);
+        }
+        pushed
+    }
+
+    /// What the rows since the last call could not bring into groups and lists; paths begin with a dot.
+    pub(crate) fn losses(&mut self) -> std::vec::Drain<'_, Loss> {
+        self.losses.drain(..)
+    }
+
+    #[inline]
+    fn push_leaf(&mut self, row: usize, token: Token<'_>) -> Result<(), ChangeReason> {
         let value = match values::convert(self.field_type, token) {
             Ok(Value::Null) => {
                 self.null(row);
@@ -162,7 +237,7 @@ impl ColumnBuffer {
     }
 
     #[inline]
-    fn null(&mut self, row: usize) {
+    pub(crate) fn null(&mut self, row: usize) {
         self.nulls.push(row as u32);
         match &mut self.values {
             Values::Bool(out) => out.push(false),
@@ -170,6 +245,7 @@ impl ColumnBuffer {
             Values::Long(out) => out.push(0),
             Values::Double(out) => out.push(0.0),
             Values::Text(out) => out.end(),
+            Values::Nested(nested) => nested.null(row),
         }
     }
 
@@ -194,6 +270,7 @@ impl ColumnBuffer {
                 }
             },
             Values::Text(out) => Arc::new(out.take(nulls)?),
+            Values::Nested(nested) => nested.take(rows, nulls)?,
         })
     }
 
@@ -212,7 +289,7 @@ impl ColumnBuffer {
     /// Takes an array's memory back.
     pub(crate) fn recycle(&mut self, array: ArrayRef) {
         match &mut self.values {
-            Values::Bool(_) => {}
+            Values::Bool(_) | Values::Nested(_) => {}
             Values::Days(out) => reclaim::<Date32Type>(array, out),
             Values::Double(out) => reclaim::<Float64Type>(array, out),
             Values::Long(out) => match self.field_type {
@@ -232,6 +309,7 @@ impl ColumnBuffer {
             Values::Long(v) => v.capacity() * 8,
             Values::Double(v) => v.capacity() * 8,
             Values::Text(v) => v.ends.capacity() * 4 + v.bytes.capacity(),
+            Values::Nested(nested) => nested.memory(),
         };
         values + self.nulls.capacity() * 4
     }

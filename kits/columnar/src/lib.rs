@@ -1,20 +1,24 @@
-//! From records to Arrow arrays and Parquet files, and to text files, for every destination that writes files.
+//! From records to Arrow arrays, Parquet and Avro files, and to text files, for every destination that writes files.
 //!
 //! What lives here: the typed buffers that records are decoded into ([`RowBuffer`]), Parquet files whose
-//! open row groups share one memory budget ([`ParquetFile`], [`Budget`]), JSONL and CSV files ([`TextFile`]), and
+//! open row groups share one memory budget ([`ParquetFile`], [`Budget`]), Avro files ([`AvroFile`]), JSONL and CSV files ([`TextFile`]), and
 //! names of streams as names of files ([`encode_name`]). Arrow and Parquet types
 //! stay behind this crate, except for readers in [`read`].
 //! What does not: where files go, what they are called, and when they become visible.
 
+mod avro;
 mod budget;
 mod buffer;
 mod column;
 mod names;
+mod nested;
 mod parquet_file;
 pub mod read;
 mod schema;
+mod shape;
 mod text_file;
 
+pub use avro::{AvroCodec, AvroFile, AvroStyle};
 pub use budget::Budget;
 pub use buffer::RowBuffer;
 pub use names::encode as encode_name;
