@@ -55,6 +55,10 @@ impl Book {
         self.save().await
     }
 
+    pub(crate) fn stream(&self) -> &StreamDescriptor {
+        &self.stream
+    }
+
     pub(crate) fn manifest(&self) -> &Manifest {
         &self.document.value
     }

@@ -202,11 +202,9 @@ impl Destination for S3 {
         })
     }
 
-    /// One object per flush, so the bytes follow the size of objects; JSON is about four times
-    /// as large as Parquet.
+    /// One object per flush, so the bytes follow the size of objects.
     fn flush_policy(&self) -> FlushPolicy {
-        let factor = if matches!(self.shared.style, Style::Parquet { .. }) { 4 } else { 1 };
-        FlushPolicy { bytes: self.shared.max_bytes * factor, age: FLUSH_AGE }
+        FlushPolicy { bytes: self.shared.max_bytes * self.shared.style.factor(), age: FLUSH_AGE }
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use columnar::{Budget, Layout, ParquetFile, TextFile};
+use columnar::{AvroFile, AvroStyle, Budget, Layout, ParquetFile, TextFile};
+use connector_kit::protocol::StreamDescriptor;
 use connector_kit::{Error, RecordBatch, RowDecoder, Stamp};
 
 use crate::formats::Style;
@@ -12,6 +13,7 @@ use crate::part_sink::PartSink;
 #[derive(Debug)]
 pub(crate) enum FileWriter {
     Parquet(ParquetFile<PartSink>),
+    Avro(Box<AvroFile<PartSink>>),
     Text(Box<TextFile<PartSink>>),
 }
 
@@ -22,10 +24,16 @@ impl FileWriter {
         layout: &Arc<Layout>,
         stamp: Stamp,
         budget: &Arc<Budget>,
+        stream: &StreamDescriptor,
     ) -> Result<Self, columnar::Error> {
         Ok(match style {
             Style::Parquet { options, .. } => {
                 Self::Parquet(ParquetFile::new(sink, layout, stamp, options.clone(), budget))
+            }
+            Style::Avro { codec } => {
+                let (name, namespace) = (stream.name.clone(), stream.namespace.clone());
+                let style = AvroStyle { codec: *codec, name, namespace };
+                Self::Avro(Box::new(AvroFile::new(sink, layout, stamp, &style)?))
             }
             Style::Text { style, gzip } => {
                 let names: Vec<&str> = layout.names().collect();
@@ -51,6 +59,13 @@ impl FileWriter {
                 drop(rows);
                 file.balance()
             }
+            Self::Avro(file) => {
+                for row in batch.rows() {
+                    decoder.decode(row.data, file.sink()).map_err(bad(row.line))?;
+                    file.end_row(&row)?;
+                }
+                file.end_batch()
+            }
             Self::Text(file) => {
                 for row in batch.rows() {
                     decoder.decode(row.data, &mut **file).map_err(bad(row.line))?;
@@ -65,6 +80,7 @@ impl FileWriter {
     pub(crate) fn size(&self) -> u64 {
         match self {
             Self::Parquet(file) => file.size(),
+            Self::Avro(file) => file.size(),
             Self::Text(file) => file.size(),
         }
     }
@@ -73,6 +89,7 @@ impl FileWriter {
     pub(crate) fn close(self) -> Result<(u64, Stamp), columnar::Error> {
         let (_, rows, stamp) = match self {
             Self::Parquet(file) => file.close()?,
+            Self::Avro(file) => file.close()?,
             Self::Text(file) => file.close()?,
         };
         Ok((rows, stamp))

@@ -1,4 +1,4 @@
-//! Writes streams to S3, MinIO and other object stores as Parquet, JSONL or CSV.
+//! Writes streams to S3, MinIO and other object stores as Parquet, Avro, JSONL or CSV.
 
 mod book;
 mod commits;

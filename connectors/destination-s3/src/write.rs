@@ -62,8 +62,9 @@ pub(crate) struct Finished {
 
 impl Work {
     pub(crate) fn new(shared: &Arc<Shared>, stream: &SelectedStream, book: Book, held: bool) -> Result<Self> {
-        let layout = Layout::new(&stream.columns)
-            .map_err(|e| Error::config(format!("Stream {}: {e}.", stream.descriptor)))?;
+        let nests = shared.style.nests();
+        let layout = if nests { Layout::nested(&stream.columns) } else { Layout::new(&stream.columns) };
+        let layout = layout.map_err(|e| Error::config(format!("Stream {}: {e}.", stream.descriptor)))?;
         let names = Names::new(
             &shared.root,
             &shared.path,
@@ -136,7 +137,7 @@ impl Work {
         let upload = store.upload(&key, &token, style.content_type(), metadata, room);
         let sink = PartSink::new(upload, gathered);
         let stamp = self.stamp.take().ok_or_else(|| Error::system("An object was begun after an error."))?;
-        let writer = FileWriter::new(style, sink.clone(), &self.layout, stamp, budget)
+        let writer = FileWriter::new(style, sink.clone(), &self.layout, stamp, budget, self.book.stream())
             .map_err(|e| columnar_error(&store.url(&key), e))?;
         self.open = Some(OpenObject { key, sink, writer, digest: RecordDigest::default(), journaled: false });
         Ok(())

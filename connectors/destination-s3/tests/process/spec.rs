@@ -29,7 +29,7 @@ fn spec_has_the_keys_that_pasted_configs_have() {
     let formats = properties["format"]["oneOf"].as_array().unwrap();
     let names: Vec<_> =
         formats.iter().map(|f| f["properties"]["format_type"]["const"].as_str().unwrap()).collect();
-    for name in ["Parquet", "CSV", "JSONL"] {
+    for name in ["Parquet", "Avro", "CSV", "JSONL"] {
         assert!(names.contains(&name), "{names:?}");
     }
 }

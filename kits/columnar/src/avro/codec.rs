@@ -43,7 +43,8 @@ impl AvroCodec {
         match self {
             Self::Null => packed.extend_from_slice(block),
             Self::Deflate(level) => {
-                let mut out = flate2::write::DeflateEncoder::new(packed, flate2::Compression::new(level.min(9)));
+                let mut out =
+                    flate2::write::DeflateEncoder::new(packed, flate2::Compression::new(level.min(9)));
                 out.write_all(block)?;
                 out.finish()?;
             }

@@ -77,9 +77,7 @@ impl<'a> Cells<'a> {
                 None => None,
             },
             DataType::List(_) => match any.downcast_ref::<ListArray>() {
-                Some(list) => {
-                    Some(Values::Array(list, Box::new(Self::of(list.values().as_ref(), true)?)))
-                }
+                Some(list) => Some(Values::Array(list, Box::new(Self::of(list.values().as_ref(), true)?))),
                 None => None,
             },
             _ => None,

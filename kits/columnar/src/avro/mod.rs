@@ -52,7 +52,12 @@ impl<W: Write> AvroFile<W> {
     ///
     /// # Errors
     /// When writing fails.
-    pub fn new(mut sink: W, layout: &Arc<Layout>, mut stamp: Stamp, style: &AvroStyle) -> Result<Self, Error> {
+    pub fn new(
+        mut sink: W,
+        layout: &Arc<Layout>,
+        mut stamp: Stamp,
+        style: &AvroStyle,
+    ) -> Result<Self, Error> {
         let sync = xxh3_128(stamp.next_id()).to_be_bytes();
         let schema = schema::text(layout, &style.name, style.namespace.as_deref());
         let mut header = b"Obj\x01".to_vec();
@@ -91,6 +96,14 @@ impl<W: Write> AvroFile<W> {
     pub fn end_row(&mut self, row: &BatchRow<'_>) -> Result<(), Error> {
         self.rows.end_row(row)?;
         if self.rows.is_full() { self.encode() } else { Ok(()) }
+    }
+
+    /// Encodes the rows of a batch, so that a file that waits for more holds little.
+    ///
+    /// # Errors
+    /// When writing fails, or a string is not UTF-8.
+    pub fn end_batch(&mut self) -> Result<(), Error> {
+        self.encode()
     }
 
     /// The bytes the file has now, about.

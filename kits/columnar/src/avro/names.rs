@@ -37,9 +37,15 @@ mod tests {
     #[test]
     fn names_that_become_the_same_are_told_apart() {
         let mut names = Names::default();
-        for (name, expected) in
-            [("id", "id"), ("a b", "a_b"), ("a-b", "a_b_2"), ("a_b_2", "a_b_2_2"), ("1st", "_1st"), ("", "_"), ("é", "__2")]
-        {
+        for (name, expected) in [
+            ("id", "id"),
+            ("a b", "a_b"),
+            ("a-b", "a_b_2"),
+            ("a_b_2", "a_b_2_2"),
+            ("1st", "_1st"),
+            ("", "_"),
+            ("é", "__2"),
+        ] {
             assert_eq!(names.take(name), expected, "{name}");
         }
     }
