@@ -6,7 +6,7 @@ use flight_kit::Fault;
 use crate::names::{Place, quote};
 use crate::rows::{RowReader, Waiting};
 use crate::session::{Failure, Found, Session, Work, explained};
-use crate::values::{LongText, values};
+use crate::values::{LongText, in_order, values};
 
 /// Dremio plans every value by itself.
 const MOST_VALUES: usize = 100_000;
@@ -117,7 +117,7 @@ impl Arrived {
 
 impl Inserter {
     pub(crate) fn new(table: Place, columns: &[String], most: usize) -> Self {
-        let list = columns.iter().map(|c| quote(c)).collect::<Vec<_>>().join(",");
+        let list = in_order(columns).map(|c| quote(c)).collect::<Vec<_>>().join(",");
         let head = format!("INSERT INTO {} ({list}) VALUES ", table.sql());
         let columns = columns.to_vec();
         Self { table, head, columns, waiting: Waiting::default(), most, longest_text: usize::MAX }

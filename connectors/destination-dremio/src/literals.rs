@@ -54,11 +54,11 @@ fn write(out: &mut Vec<u8>, cell: &Cell<'_>) {
         Cell::Text(text) => {
             // The apostrophe is doubled, and nothing else has a meaning.
             out.push(b'\'');
-            for byte in text.iter() {
-                if *byte == b'\'' {
+            for part in text.split_inclusive(|byte| *byte == b'\'') {
+                out.extend_from_slice(part);
+                if part.last() == Some(&b'\'') {
                     out.push(b'\'');
                 }
-                out.push(*byte);
             }
             out.push(b'\'');
         }

@@ -1,5 +1,7 @@
 //! Records to rows of cells: the added columns first, then the stream's own, each in its column's type.
 
+use std::sync::Arc;
+
 use connector_kit::protocol::json::{self, Token};
 use connector_kit::{
     BatchRow, Changes, Error, FieldType, RecordBatch, Result, RowDecoder, RowSink, SelectedStream, Stamp,
@@ -34,19 +36,30 @@ pub(crate) struct Record<'a> {
     pub(crate) line: u64,
 }
 
+impl Record<'_> {
+    /// `_airbyte_raw_id`
+    pub(crate) fn raw_id(&self) -> Cell<'_> {
+        Cell::Text(self.id.as_slice().into())
+    }
+
+    /// `_airbyte_extracted_at`: what no date can say becomes the nearest that can.
+    pub(crate) fn extracted_at(&self) -> Cell<'static> {
+        let (first, last) = (DAYS.start() * MILLIS_PER_DAY, (DAYS.end() + 1) * MILLIS_PER_DAY - 1);
+        Cell::Timestamp(self.emitted_at.clamp(first, last))
+    }
+}
+
 /// Takes the values of records.
 pub(crate) trait CellSink {
     /// One value of the stream's own columns, called for each in order.
     fn cell(&mut self, column: usize, cell: &Cell<'_>);
 }
 
-/// The added columns of a record, but for its id.
+/// What is known of a record once its values were read.
 #[derive(Debug)]
 pub(crate) struct Added {
-    pub(crate) extracted_at: i64,
     /// JSON.
     pub(crate) meta: Vec<u8>,
-    pub(crate) generation: i64,
     /// The record says that it was deleted at the source.
     pub(crate) is_deletion: bool,
 }
@@ -57,7 +70,7 @@ pub(crate) struct RowReader {
     decoder: RowDecoder,
     fields: Vec<Field>,
     /// Of all columns, the added ones included.
-    types: Vec<ColumnType>,
+    types: Arc<[ColumnType]>,
     stamp: Stamp,
     changes: Changes,
 }
@@ -78,15 +91,20 @@ impl RowReader {
         Self {
             decoder: RowDecoder::new(stream.columns.iter().map(|c| c.name.as_str())),
             fields: fields.collect(),
-            types: types.to_vec(),
+            types: types.into(),
             stamp: Stamp::new(stream.sync_id, stream.generation.map(|g| g.id)),
             changes: Changes::default(),
         }
     }
 
     /// The columns' types, the added ones first.
-    pub(crate) fn types(&self) -> &[ColumnType] {
-        &self.types
+    pub(crate) fn types(&self) -> Arc<[ColumnType]> {
+        Arc::clone(&self.types)
+    }
+
+    /// The generation of every row.
+    pub(crate) fn generation(&self) -> i64 {
+        self.stamp.generation()
     }
 
     /// An id for the next record. Ids grow.
@@ -116,10 +134,7 @@ impl RowReader {
         if written.is_none() || json::skip_value(&meta, 0) != Ok(meta.len()) {
             return Err(unreadable(record.line, "meta"));
         }
-        // What no date can say becomes the nearest that can.
-        let (first, last) = (DAYS.start() * MILLIS_PER_DAY, (DAYS.end() + 1) * MILLIS_PER_DAY - 1);
-        let extracted_at = record.emitted_at.clamp(first, last);
-        Ok(Added { extracted_at, meta, generation: self.stamp.generation(), is_deletion })
+        Ok(Added { meta, is_deletion })
     }
 }
 

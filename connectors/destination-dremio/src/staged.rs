@@ -87,10 +87,10 @@ impl Stager {
         let added = rows.read(record, usize::MAX, &mut self.columns)?;
         self.held += row.data.len() + added.meta.len() + 64;
         let head = [
-            Cell::Text(id.as_slice().into()),
-            Cell::Timestamp(added.extracted_at),
+            record.raw_id(),
+            record.extracted_at(),
             Cell::Text(added.meta.into()),
-            Cell::Integer(added.generation),
+            Cell::Integer(rows.generation()),
         ];
         head.iter().zip(&mut self.columns.0).for_each(|(cell, column)| column.push(cell));
         let id = String::from_utf8_lossy(&id).into_owned();

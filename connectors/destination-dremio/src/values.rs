@@ -56,30 +56,19 @@ pub(crate) fn values<'a>(
         if !typed {
             out.push(b',');
         }
-        let types = rows.types().to_vec();
-        let mut row = ValuesRow {
-            out: Vec::with_capacity(record.data.len() + 64),
-            types: &types,
-            typed,
-            long: Vec::new(),
-        };
+        let types = rows.types();
+        // Written where it stays: one record may be a large part of the memory that there is.
+        out.reserve(record.data.len() + 40 * types.len());
+        let mut row = ValuesRow { out, types: &types, typed, long: Vec::new() };
+        row.out.push(b'(');
+        row.put(0, &record.raw_id());
+        row.put(1, &record.extracted_at());
+        row.put(3, &Cell::Integer(rows.generation()));
         let added = rows.read(record, longest_text, &mut row)?;
-        let (own, mut long) = (row.out, row.long);
-        let head = [
-            Cell::Text(record.id.as_slice().into()),
-            Cell::Timestamp(added.extracted_at),
-            Cell::Text(added.meta.into()),
-            Cell::Integer(added.generation),
-        ];
-        out.push(b'(');
-        for (column, cell) in head.iter().enumerate() {
-            if column > 0 {
-                out.push(b',');
-            }
-            write_literal(out, cell, types[column], typed);
-            long.extend(LongText::of(column, cell));
-        }
-        out.extend_from_slice(&own);
+        // Last, because it tells what became of the others.
+        row.put(2, &Cell::Text(added.meta.into()));
+        let long = row.long;
+        out.pop();
         out.push(b')');
         // Dremio would pad other rows' texts to a long one that cannot be cast.
         if !typed && (!long.is_empty() || out.len() > most) {
@@ -96,18 +85,29 @@ pub(crate) fn values<'a>(
     Ok(written)
 }
 
+/// The columns in the order in which [`values`] writes them.
+pub(crate) fn in_order(columns: &[String]) -> impl Iterator<Item = &String> {
+    let meta = columns.get(2).into_iter();
+    columns.iter().enumerate().filter(|(i, _)| *i != 2).map(|(_, column)| column).chain(meta)
+}
+
 struct ValuesRow<'a> {
-    out: Vec<u8>,
+    out: &'a mut Vec<u8>,
     types: &'a [ColumnType],
     typed: bool,
     long: Vec<LongText>,
 }
 
+impl ValuesRow<'_> {
+    fn put(&mut self, column: usize, cell: &Cell<'_>) {
+        write_literal(self.out, cell, self.types[column], self.typed);
+        self.out.push(b',');
+        self.long.extend(LongText::of(column, cell));
+    }
+}
+
 impl CellSink for ValuesRow<'_> {
     fn cell(&mut self, column: usize, cell: &Cell<'_>) {
-        self.out.push(b',');
-        let column = ADDED.len() + column;
-        write_literal(&mut self.out, cell, self.types[column], self.typed);
-        self.long.extend(LongText::of(column, cell));
+        self.put(ADDED.len() + column, cell);
     }
 }
