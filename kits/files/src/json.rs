@@ -1,4 +1,4 @@
-//! JSON files: one object a line, one array of objects, or one object. Objects are found
+//! JSON files: one object a line or over several, one array of objects, or one object. Objects are found
 //! by extents and never become trees; numbers keep every digit.
 
 use std::collections::HashMap;
@@ -153,9 +153,17 @@ impl Place {
                     "not a JSON object; every line must hold one. If the file is one array, choose the format json",
                 ));
             }
-            return Ok(match memchr::memchr(b'\n', &block[at..]) {
-                Some(end) => Found::Object(at, at + end),
-                None if ended => Found::Object(at, block.len()),
+            let line = match memchr::memchr(b'\n', &block[at..]) {
+                Some(end) => &block[at..at + end],
+                None if ended => &block[at..],
+                None => return Ok(Found::More),
+            };
+            if line.trim_ascii_end().ends_with(b"}") {
+                return Ok(Found::Object(at, at + line.len()));
+            }
+            // One that goes on in the next line, as people's editors write them; brackets say where it ends.
+            return Ok(match json::object_end(&block[at..]) {
+                Some(length) => Found::Object(at, at + length),
                 None => Found::More,
             });
         }
