@@ -177,7 +177,7 @@ def test_doubles_of_avro_are_text_on_request_and_damage_is_named(connector, stor
         assert f"bad/{name}.avro" in str(fault.value) and "panicked" not in str(fault.value)
 
 
-def test_a_damaged_page_of_parquet_is_an_error_and_not_other_values(connector, store, tmp_path):
+def test_s3_13_a_damaged_page_of_parquet_is_an_error_and_not_other_values(connector, store, tmp_path):
     table = pyarrow.table({"n": pyarrow.array(range(5_000), pyarrow.int64())})
     path = tmp_path / "n.parquet"
     pyarrow.parquet.write_table(table, path, use_dictionary=False, compression="none", write_page_checksum=True)

@@ -116,6 +116,34 @@ def test_digits_survive_in_json_lines(bucket, tmp_path):
     assert row["n"] == decimal.Decimal("12345678901234567890.123456789")
 
 
+def test_df_05_odd_columns_are_valid_files_for_two_independent_readers(bucket, tmp_path):
+    endpoint, files = bucket
+    types = {
+        "id": {"type": "integer"}, "none": {"type": "string"}, "never": {"type": "number"}, "decimal": {"type": "number"},
+        "nanos": {"type": "string", "format": "date-time"}, "unsigned": {"type": "integer"},
+    }
+    rows = [
+        {"id": 1, "decimal": 10**39 + 1, "nanos": "2024-01-01T00:00:00.123456789Z", "unsigned": 2**64 - 1},
+        {"id": 2, "decimal": 0.5, "nanos": "2024-01-01T00:00:00.123456Z", "unsigned": 2**63 - 1},
+    ]
+    for stream, content in (("filled", rows), ("empty", [])):
+        write(tmp_path, s3(endpoint, format_type="Parquet"), content, types, stream)
+        [path] = objects(files, stream)
+        by_pyarrow = pq.read_table(path, filesystem=files).to_pylist()
+        copy = tmp_path / f"{stream}.parquet"
+        copy.write_bytes(files.open_input_file(path).read())
+        with duckdb.connect() as database:
+            columns = "id, none, never, decimal, nanos is null, unsigned"
+            by_duckdb = database.sql(f"select {columns} from '{copy}' order by id").fetchall()
+        assert [(r["id"], r["none"], r["never"], r["decimal"], r["nanos"] is None, r["unsigned"]) for r in by_pyarrow] == by_duckdb
+        if content:
+            assert by_duckdb == [(1, None, None, None, True, None), (2, None, None, 0.5, False, 2**63 - 1)]
+            changes = json.loads(by_pyarrow[0]["_airbyte_meta"])["changes"]
+            assert [change["field"] for change in changes] == ["decimal", "nanos", "unsigned"]
+        else:
+            assert by_duckdb == []
+
+
 NESTED_TYPES = {
     "id": {"type": "integer"},
     "address": {"type": ["null", "object"], "properties": {

@@ -92,7 +92,7 @@ fn files_are_read_whole_over_tls_plain_compressed_redirected_and_slow() {
 }
 
 #[test]
-fn a_certificate_that_is_not_trusted_or_for_another_name_is_refused() {
+fn s3_17_a_certificate_that_is_not_trusted_or_for_another_name_is_refused() {
     let files = Files::new("DNS:localhost");
     let untrusted = files.fault(&files.server.url("f.csv"), true, false);
     assert!(untrusted.contains("cannot prove who it is"), "{untrusted}");
@@ -101,7 +101,7 @@ fn a_certificate_that_is_not_trusted_or_for_another_name_is_refused() {
 }
 
 #[test]
-fn private_addresses_are_refused_unless_allowed() {
+fn s3_16_private_addresses_are_refused_unless_allowed() {
     let files = Files::new("DNS:localhost");
     let refused = files.fault(&files.server.url("f.csv"), false, true);
     assert!(refused.contains("allow_private_addresses"), "{refused}");

@@ -7,7 +7,7 @@ use crate::Result;
 use crate::shell::{self, command, run, target};
 
 /// Debian packages: (program, package).
-const PACKAGES: [(&str, &str); 11] = [
+const PACKAGES: [(&str, &str); 12] = [
     ("/usr/sbin/nginx", "nginx-light"),
     ("/usr/bin/openssl", "openssl"),
     ("/usr/sbin/sshd", "openssh-server"),
@@ -21,6 +21,8 @@ const PACKAGES: [(&str, &str); 11] = [
     ("/usr/share/doc/busybox-static", "busybox-static"),
     ("/usr/share/ca-certificates/mozilla", "ca-certificates"),
     ("/usr/share/zoneinfo/UTC", "tzdata"),
+    // Answers system calls as failing disks do.
+    ("/usr/bin/strace", "strace"),
 ];
 
 /// PostgreSQL 18's programs; Debian has no package of it yet.

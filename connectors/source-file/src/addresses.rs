@@ -106,7 +106,7 @@ mod tests {
     use super::{Allowed, is_public};
 
     #[test]
-    fn only_the_public_internet_is_public() {
+    fn s3_16_only_the_public_internet_is_public() {
         for private in [
             "127.0.0.1",
             "10.1.2.3",

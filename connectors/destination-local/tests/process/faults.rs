@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::harness::{BINARY, STATE, Site, owned, record, row, run, stream, visible};
 
 #[test]
-fn a_disk_that_takes_no_more_is_named_and_leaves_the_old_rows() {
+fn df_09_a_disk_that_takes_no_more_is_named_and_leaves_the_old_rows() {
     for format in ["parquet", "jsonl", "csv"] {
         for mode in ["overwrite", "append", "append_dedup"] {
             let site = Site::new(json!({"format_type": format}));
@@ -49,7 +49,7 @@ fn a_disk_that_takes_no_more_is_named_and_leaves_the_old_rows() {
 }
 
 #[test]
-fn a_directory_without_permission_fails_check_and_write_with_advice() {
+fn df_09_a_directory_without_permission_fails_check_and_write_with_advice() {
     let site = Site::parquet();
     fs::create_dir(site.root()).unwrap();
     fs::set_permissions(site.root(), fs::Permissions::from_mode(0o555)).unwrap();

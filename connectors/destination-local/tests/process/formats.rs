@@ -41,7 +41,7 @@ fn csv_tells_null_from_empty_and_quotes_by_rfc_4180() {
     stream["stream"]["json_schema"]["properties"] = json!({"a,b": {"type": "string"}, "v": {"type": "string"}, "o": {"type": "object"}, "n": {"type": "number"}, "f": {"type": "string"}});
     stream["primary_key"] = json!([]);
     let data = r#"{"a,b":null,"v":"","o":{"k": "x,y"},"n":0.10,"f":"=1+1"}"#;
-    site.sync(stream.clone(), &record("s", data));
+    site.sync(stream, &record("s", data));
     let text = only_text(&site);
     let (header, line) = text.split_once('\n').unwrap();
     assert_eq!(
@@ -50,10 +50,25 @@ fn csv_tells_null_from_empty_and_quotes_by_rfc_4180() {
     );
     let tail = ",1700000000123,\"{\"\"sync_id\"\":null,\"\"changes\"\":[]}\",0,,\"\",\"{\"\"k\"\": \"\"x,y\"\"}\",0.10,=1+1\n";
     assert!(line.ends_with(tail), "{line}");
-    let site = Site::new(json!({"format_type": "csv", "delimiter": "Tab: \\t", "escape_formulas": true}));
-    site.sync(stream, &[record("s", data), record("s", r#"{"f":"\t-1","v":"a-b"}"#)].concat());
-    let text = only_text(&site);
-    assert!(text.contains("\t0.10\t'=1+1\n") && text.contains("\ta-b\t\t\t\"'\t-1\"\n"), "{text}");
+}
+
+#[test]
+fn df_11_cells_that_look_like_formulas_are_exact_unless_the_option_is_on() {
+    let mut stream = stream("append");
+    stream["stream"]["json_schema"]["properties"] =
+        json!({"v": {"type": "string"}, "n": {"type": "number"}, "f": {"type": "string"}});
+    (stream["primary_key"], stream["cursor_field"]) = (json!([]), json!([]));
+    let input = [record("s", r#"{"v":"a-b","n":-0.10,"f":"=1+1"}"#), record("s", r#"{"f":"\t-1"}"#)].concat();
+    for (escape, first, second) in [
+        (false, "\ta-b\t-0.10\t=1+1\n", "\t\t\t\"\t-1\"\n"),
+        (true, "\ta-b\t-0.10\t'=1+1\n", "\t\t\t\"'\t-1\"\n"),
+    ] {
+        let format = json!({"format_type": "csv", "delimiter": "Tab: \\t", "escape_formulas": escape});
+        let site = Site::new(format);
+        site.sync(stream.clone(), &input);
+        let text = only_text(&site);
+        assert!(text.contains(first) && text.ends_with(second), "{text}");
+    }
 }
 
 #[test]
@@ -70,7 +85,7 @@ fn a_lone_surrogate_is_null_in_csv_and_named_in_meta() {
 }
 
 #[test]
-fn parquet_nulls_what_does_not_fit_says_so_and_keeps_what_the_source_said() {
+fn df_05_parquet_nulls_what_does_not_fit_says_so_and_keeps_what_the_source_said() {
     let site = Site::parquet();
     let mut stream = stream("append");
     stream["stream"]["json_schema"]["properties"] = json!({

@@ -54,11 +54,11 @@ fn kill_at_every_moment(mode: &str) {
 }
 
 #[test]
-fn an_overwrite_shows_the_old_rows_or_the_new_ones_whenever_it_is_killed() {
+fn df_01_an_overwrite_shows_the_old_rows_or_the_new_ones_whenever_it_is_killed() {
     kill_at_every_moment("overwrite");
 }
 
 #[test]
-fn a_merge_shows_one_row_per_key_whenever_it_is_killed() {
+fn df_01_a_merge_shows_one_row_per_key_whenever_it_is_killed() {
     kill_at_every_moment("append_dedup");
 }

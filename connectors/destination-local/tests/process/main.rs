@@ -7,4 +7,5 @@ mod harness;
 mod kills;
 mod modes;
 mod names;
+mod power;
 mod spec;

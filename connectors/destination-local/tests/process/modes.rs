@@ -100,7 +100,7 @@ fn a_client_that_always_says_generation_one_appends_and_replaces_as_it_asks() {
 }
 
 #[test]
-fn an_empty_stream_is_an_empty_valid_file_and_replaces_rows() {
+fn df_05_an_empty_stream_is_an_empty_valid_file_and_replaces_rows() {
     for format in formats() {
         for mode in ["overwrite", "append", "append_dedup"] {
             let site = Site::new(format.clone());
@@ -116,7 +116,7 @@ fn an_empty_stream_is_an_empty_valid_file_and_replaces_rows() {
 }
 
 #[test]
-fn rows_whose_state_was_echoed_survive_a_kill() {
+fn df_01_rows_whose_state_was_echoed_survive_a_kill() {
     for mode in ["append", "append_dedup"] {
         let site = Site::jsonl();
         let mut child = site
@@ -160,7 +160,7 @@ fn a_directory_that_was_ready_when_the_run_died_is_published_by_the_next() {
 }
 
 #[test]
-fn what_a_kill_left_half_written_is_cleared_and_files_of_others_stay() {
+fn df_03_what_a_kill_left_half_written_is_cleared_and_files_of_others_stay() {
     let site = Site::jsonl();
     site.sync(stream("append"), &row(1, "a"));
     let dir = site.root().join("s");
@@ -181,7 +181,7 @@ fn what_a_kill_left_half_written_is_cleared_and_files_of_others_stay() {
 }
 
 #[test]
-fn a_second_writer_of_the_same_stream_is_refused_and_told_who_holds_it() {
+fn df_12_a_second_writer_of_the_same_stream_is_refused_and_told_who_holds_it() {
     let site = Site::jsonl();
     let mut first = site
         .command(&[stream("append")])
@@ -203,7 +203,7 @@ fn a_second_writer_of_the_same_stream_is_refused_and_told_who_holds_it() {
 }
 
 #[test]
-fn a_schema_that_grows_gives_new_files_the_new_columns() {
+fn df_04_a_schema_that_grows_gives_new_files_the_new_columns() {
     let site = Site::jsonl();
     site.sync(stream("append"), &row(1, "a"));
     let mut wider = stream("append");

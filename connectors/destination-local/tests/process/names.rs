@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::harness::{Site, record, row, rows_in, run, stream, visible};
 
 #[test]
-fn every_name_gets_its_own_directory_below_the_root() {
+fn df_06_every_name_gets_its_own_directory_below_the_root() {
     let site = Site::jsonl();
     let long = "ü/".repeat(150);
     let names = [
@@ -65,7 +65,7 @@ fn a_stream_and_a_namespace_of_one_name_are_refused() {
 }
 
 #[test]
-fn a_symbolic_link_in_the_way_is_not_followed() {
+fn df_09_a_symbolic_link_in_the_way_is_not_followed() {
     let site = Site::jsonl();
     let elsewhere = site.temp.path().join("elsewhere");
     fs::create_dir_all(&elsewhere).unwrap();

@@ -116,3 +116,29 @@ fn a_row_group_is_written_out_when_its_block_is_full() {
     assert!(metadata.num_row_groups() >= 3, "{}", metadata.num_row_groups());
     assert_eq!(metadata.file_metadata().num_rows(), 400);
 }
+
+#[test]
+fn df_05_values_that_a_column_cannot_hold_are_null_and_named_and_columns_may_be_all_null() {
+    let site = Site::new(StoreKind::Strict, json!({"format_type": "Parquet"}));
+    let mut stream = stream("append");
+    stream["cursor_field"] = json!([]);
+    stream["stream"]["json_schema"]["properties"] = json!({
+        "none": {"type": "string"}, "decimal": {"type": "number"}, "nanos": {"type": "string", "format": "date-time"},
+        "unsigned": {"type": "integer"}, "nested": {"type": "object", "properties": {"a": {"type": "integer"}}},
+    });
+    let values = r#"{"decimal":123456789012345678901234567890123456789.1,"nanos":"2024-01-01T00:00:00.123456789Z","unsigned":18446744073709551615,"nested":{"a":[1.50]}}"#;
+    site.sync(stream, &[record("s", values), record("s", r#"{"decimal":0.1,"unsigned":1}"#)].concat());
+    let (_, bytes) = one(&site);
+    let reader = SerializedFileReader::new(bytes::Bytes::from(bytes)).unwrap();
+    let rows: Vec<_> = reader.get_row_iter(None).unwrap().map(Result::unwrap).collect();
+    let cells: Vec<Vec<String>> = rows
+        .iter()
+        .map(|row| row.get_column_iter().skip(4).map(|(_, cell)| cell.to_string()).collect())
+        .collect();
+    assert_eq!(cells[0], ["null", "null", "null", "null", r#""{"a":[1.50]}""#]);
+    assert_eq!(cells[1], ["null", "0.1", "null", "1", "null"]);
+    let (_, meta) = rows[0].get_column_iter().nth(2).unwrap();
+    let meta: Value = serde_json::from_str(meta.to_string().trim_matches('"')).unwrap();
+    let fields: Vec<_> = meta["changes"].as_array().unwrap().iter().map(|c| c["field"].clone()).collect();
+    assert_eq!(fields, ["decimal", "nanos", "unsigned"]);
+}

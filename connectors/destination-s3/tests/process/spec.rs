@@ -122,7 +122,7 @@ fn a_role_is_taken_on_with_the_environments_credentials() {
 }
 
 #[test]
-fn over_tls_a_server_that_nobody_vouches_for_is_refused_and_a_trusted_one_takes_large_objects() {
+fn s3_17_over_tls_a_server_that_nobody_vouches_for_is_refused_and_a_trusted_one_takes_large_objects() {
     let mut site = Site::jsonl();
     let authority = Authority::new();
     let pass = format!(

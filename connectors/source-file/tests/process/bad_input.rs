@@ -37,7 +37,7 @@ fn a_late_fault_fails_the_read_after_the_rows_before_it() {
 }
 
 #[test]
-fn ragged_rows_on_request_are_null_and_reported() {
+fn s3_09_ragged_rows_on_request_are_null_and_reported() {
     let run = Case::csv("a,b\n1,2\n3\n4,5,6\n").set("ragged_rows", "null_and_report".into()).read();
     assert_eq!(run.rows(), [r#"{"a":1,"b":2}"#, r#"{"a":3,"b":null}"#, r#"{"a":null,"b":null}"#]);
     assert_eq!(
@@ -59,7 +59,7 @@ fn a_file_that_is_not_there_or_not_a_file_is_named() {
 }
 
 #[test]
-fn broken_compression_is_named() {
+fn s3_14_broken_compression_is_named() {
     let text = (0..50_000).fold("a,b\n".to_owned(), |t, i| t + &format!("{i},{}\n", i * 7919 % 10_007));
     let (gz, zst) = (gzip(text.as_bytes()), zstd(text.as_bytes()));
     let mut damaged = gz.clone();
@@ -82,7 +82,7 @@ fn broken_compression_is_named() {
 }
 
 #[test]
-fn a_bomb_ends_the_sync_unless_its_ratio_is_allowed() {
+fn s3_14_a_bomb_ends_the_sync_unless_its_ratio_is_allowed() {
     // 24 MiB from about 24 KiB.
     let line = format!("{}\n", "x".repeat(1 << 20));
     let case =
@@ -93,7 +93,7 @@ fn a_bomb_ends_the_sync_unless_its_ratio_is_allowed() {
 }
 
 #[test]
-fn a_record_without_end_is_refused() {
+fn s3_09_a_record_without_end_is_refused() {
     let text = "a,b\n1,\"".to_owned() + &"x\n".repeat(2 << 20);
     let run = Case::csv(&text).set("max_record_mib", 1.into()).discover();
     assert!(run.error().contains("line 2") && run.error().contains("max_record_mib"), "{}", run.error());

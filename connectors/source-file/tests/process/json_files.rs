@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::harness::{Case, gzip, pairs};
 
 #[test]
-fn json_lines_keep_every_digit_and_the_schema_is_a_union() {
+fn s3_12_json_lines_keep_every_digit_and_the_schema_is_a_union() {
     let case = Case::new(
         "f.jsonl",
         "jsonl",
@@ -69,14 +69,14 @@ fn values_that_do_not_fit_are_null_and_reported() {
 }
 
 #[test]
-fn the_last_of_two_equal_keys_is_sent_and_told() {
+fn s3_12_the_last_of_two_equal_keys_is_sent_and_told() {
     let run = Case::new("f.jsonl", "jsonl", "{\"a\":1,\"\\u0061\":2}\n").read();
     assert_eq!(run.rows(), [r#"{"a":2}"#]);
     assert!(run.logged("stood twice"));
 }
 
 #[test]
-fn bad_json_names_the_line() {
+fn s3_12_bad_json_names_the_line() {
     let deep = format!("{{\"a\":{}1{}}}", "[".repeat(200), "]".repeat(200));
     for (format, text, expected) in [
         ("jsonl", "{\"a\":1}\n{\"a\":1,}\n", "line 2"),

@@ -33,7 +33,7 @@ fn parquet(columns: Vec<(&str, ArrayRef)>) -> Case {
 }
 
 #[test]
-fn every_type_arrives_exact() {
+fn s3_13_every_type_arrives_exact() {
     let structs = StructArray::from(vec![(
         Arc::new(arrow_schema::Field::new("x", arrow_schema::DataType::Float64, true)),
         Arc::new(Float64Array::from(vec![Some(f64::NAN), Some(0.1)])) as ArrayRef,
@@ -144,7 +144,7 @@ fn the_catalog_and_the_options_select() {
 }
 
 #[test]
-fn damaged_files_end_with_one_error_that_names_them() {
+fn s3_13_damaged_files_end_with_one_error_that_names_them() {
     let good = simple(5000, Compression::UNCOMPRESSED);
     let mut footer = good.clone();
     let at = footer.len() - 8;

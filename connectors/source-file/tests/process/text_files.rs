@@ -112,7 +112,7 @@ fn a_quote_that_is_not_the_double_one_may_be_doubled_too() {
 }
 
 #[test]
-fn encodings_are_read_as_asked_or_by_their_mark() {
+fn s3_10_encodings_are_read_as_asked_or_by_their_mark() {
     let text = "a,b\n1,Grüße €\n";
     let utf16 = |big: bool, mark: bool| {
         let mut bytes = Vec::new();
@@ -192,7 +192,7 @@ fn a_header_alone_is_a_stream_without_rows() {
 }
 
 #[test]
-fn a_record_of_a_megabyte_and_nul_bytes_pass() {
+fn s3_09_a_record_of_a_megabyte_and_nul_bytes_pass() {
     let long = "z".repeat(1 << 20);
     let rows = Case::csv(format!("a,b\n1,{long}\n2,x\0y\n")).read().rows();
     assert_eq!(rows[0].len(), long.len() + r#"{"a":1,"b":""}"#.len());

@@ -180,7 +180,7 @@ fn a_busy_server_is_asked_again_and_a_refusing_one_is_not() {
 }
 
 #[test]
-fn addresses_that_are_not_allowed_get_no_request() {
+fn s3_16_addresses_that_are_not_allowed_get_no_request() {
     let server = serve(vec![whole(b"a\n1\n")]);
     let port = server.port;
     for (url, private, expected) in [
@@ -202,7 +202,7 @@ fn addresses_that_are_not_allowed_get_no_request() {
 }
 
 #[test]
-fn redirects_are_followed_within_bounds() {
+fn s3_16_redirects_are_followed_within_bounds() {
     let target = serve(vec![whole(b"a\n1\n")]);
     let to = |url: String| serve(vec![say(format!("302 Found\r\nLocation: {url}\r\nContent-Length: 0"), "")]);
     let server = to(format!("http://127.0.0.1:{}/real", target.port));

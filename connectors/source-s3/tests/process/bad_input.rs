@@ -1,5 +1,14 @@
 //! What cannot be read is named, and keeps nothing else from being read.
 
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, Int32Array, RecordBatch};
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, GzipLevel};
+use parquet::data_type::{Int96, Int96Type};
+use parquet::file::properties::WriterProperties;
+use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::parser::parse_message_type;
 use serde_json::json;
 use testkit::Exit;
 
@@ -38,6 +47,75 @@ fn s3_13_damaged_parquet_is_a_sentence_and_never_a_panic() {
         let error = lake.check().error();
         assert!(error.contains(part) && error.contains("s3://lake/a.parquet"), "{part}: {error}");
     }
+}
+
+/// A file of two columns of 32-bit numbers in one page each, the first of them at the front.
+fn small_parquet(rows: i32, codec: Compression) -> Vec<u8> {
+    let numbers = || Arc::new(Int32Array::from_iter_values(0..rows)) as ArrayRef;
+    let batch = RecordBatch::try_from_iter([("a", numbers()), ("b", numbers())]).unwrap();
+    let properties = WriterProperties::builder().set_compression(codec).set_dictionary_enabled(false);
+    let mut out = Vec::new();
+    let mut writer = ArrowWriter::try_new(&mut out, batch.schema(), Some(properties.build())).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    out
+}
+
+#[test]
+fn s3_13_a_page_that_is_damaged_is_an_error_and_the_others_go_on() {
+    let lake = Lake::new(json!({"filetype": "parquet"}));
+    let gzip = Compression::GZIP(GzipLevel::default());
+    let whole = small_parquet(1_000, gzip);
+    lake.put("1.parquet", &whole, 1);
+    let mut damaged = whole;
+    // Behind the header of the first page, and within its data.
+    damaged[200..600].fill(0xFF);
+    lake.put("2.parquet", damaged, 2);
+    lake.put("3.parquet", small_parquet(10, gzip), 3);
+    let run = lake.sync(&lake.stream_of("1.parquet"), None);
+    let error = run.error();
+    assert!(error.contains("2.parquet"), "{error}");
+    let mut files = run.files();
+    files.dedup();
+    assert_eq!(files, ["1.parquet", "3.parquet"]);
+    assert_eq!(run.rows().len(), 1_010, "nothing of the damaged page is sent");
+}
+
+#[test]
+fn s3_13_a_codec_that_nobody_knows_is_an_error_that_names_the_file() {
+    let lake = Lake::new(json!({"filetype": "parquet"}));
+    let mut file = small_parquet(10, Compression::UNCOMPRESSED);
+    // In the footer a column's codec follows its path: field 4, an i32; 99 is no codec.
+    let end = file.len() - 8;
+    let length = u32::from_le_bytes(file[end..end + 4].try_into().unwrap()) as usize;
+    let footer = end - length;
+    let at = file[footer..end].windows(3).position(|w| w == [b'a', 0x15, 0x00]).unwrap();
+    file[footer + at + 2] = 99 << 1 & 0x7F | 0x40;
+    lake.put("a.parquet", file, 0);
+    let error = lake.check().error();
+    assert!(error.contains("s3://lake/a.parquet") && error.contains("Parquet"), "{error}");
+}
+
+#[test]
+fn s3_13_files_without_rows_and_times_of_old_writers_are_read() {
+    let lake = Lake::new(json!({"filetype": "parquet"}));
+    lake.put("empty.parquet", small_parquet(0, Compression::UNCOMPRESSED), 0);
+    assert_eq!(lake.read().ok().rows(), [""; 0]);
+    // INT96: nanoseconds of the day, and the Julian day.
+    let schema = Arc::new(parse_message_type("message m { OPTIONAL INT96 at; }").unwrap());
+    let mut file = Vec::new();
+    let mut writer = SerializedFileWriter::new(&mut file, schema, Arc::default()).unwrap();
+    let mut group = writer.next_row_group().unwrap();
+    let mut column = group.next_column().unwrap().unwrap();
+    let mut moment = Int96::new();
+    moment.set_data(1_000_000_001, 0, 2_440_588);
+    column.typed::<Int96Type>().write_batch(&[moment], Some(&[1, 0]), None).unwrap();
+    column.close().unwrap();
+    group.close().unwrap();
+    writer.close().unwrap();
+    let lake = Lake::new(json!({"filetype": "parquet"}));
+    lake.put("old.parquet", file, 0);
+    assert_eq!(lake.read().ok().rows(), [r#"{"at":"1970-01-01T00:00:01.000000001"}"#, r#"{"at":null}"#]);
 }
 
 #[test]
@@ -88,6 +166,25 @@ fn s3_09_a_line_without_end_is_stopped_at_the_limit() {
     let run = lake.sync(&lake.stream_given(), None);
     assert!(run.error().contains("line 3") && run.error().contains("max_record_mib"), "{}", run.error());
     assert!(run.output.peak_kib < 64 << 10, "{} KiB", run.output.peak_kib);
+}
+
+#[test]
+fn s3_09_ragged_rows_stop_the_file_or_are_left_out_and_counted_and_nul_bytes_pass() {
+    let lake = Lake::csv();
+    lake.put("a.csv", "a,b\n1,x\0y\n2\n3,4,5\n6,z\n", 0);
+    let run = lake.sync(&lake.stream_given(), None);
+    assert!(run.error().contains("line 3"), "{}", run.error());
+    let lake = lake.stream("format", json!({"filetype": "csv", "ignore_errors_on_fields_mismatch": true}));
+    let run = lake.read();
+    assert_eq!(run.ok().rows(), [r#"{"a":"1","b":"x\u0000y"}"#, r#"{"a":"6","b":"z"}"#]);
+    assert!(run.logged("2 rows of s3://lake/a.csv have more or fewer fields"), "{}", run.output.log());
+}
+
+#[test]
+fn s3_12_of_two_equal_names_the_last_counts() {
+    let lake = Lake::new(json!({"filetype": "jsonl"}));
+    lake.put("a.jsonl", "{\"a\":1,\"\\u0061\":9223372036854775807}\n", 0);
+    assert_eq!(lake.read().ok().rows(), [r#"{"a":9223372036854775807}"#]);
 }
 
 #[test]

@@ -63,6 +63,28 @@ fn csv_is_text_unless_inference_or_a_schema_say_more() {
 }
 
 #[test]
+fn s3_11_numbers_are_what_the_file_says_to_the_last_digit() {
+    let types = json!({"filetype": "csv", "inference_type": "Primitive Types Only"});
+    let lake = Lake::new(types);
+    let rows = ["007,1e400,\"1,5\",NaN,9223372036854775808,1", "8,2.5,2,1,-9007199254740993,2"];
+    lake.put("a.csv", format!("zeros,large,comma,nan,big,whole\n{}\n{}\n", rows[0], rows[1]), 0);
+    let types = lake.types();
+    for (name, kind) in types.iter().filter(|(name, _)| ["zeros", "comma", "nan"].contains(&name.as_str())) {
+        assert_eq!(kind, "string", "{name}");
+    }
+    let row = &lake.read().ok().rows()[0];
+    assert!(row.contains(r#""zeros":"007""#) && row.contains(r#""comma":"1,5""#), "{row}");
+    assert!(row.contains(r#""nan":"NaN""#), "{row}");
+    for digits in ["1e400", "9223372036854775808"] {
+        assert!(row.contains(digits), "{digits}: {row}");
+    }
+    let lake = Lake::new(json!({"filetype": "jsonl"}));
+    let text = r#"{"a":9007199254740993,"b":-0.0,"c":1e400,"d":12345678901234567890.12345678901234567890}"#;
+    lake.put("a.jsonl", format!("{text}\n"), 0);
+    assert_eq!(lake.read().ok().rows(), [text]);
+}
+
+#[test]
 fn csv_options_do_what_they_say() {
     for (format, text, expected) in [
         (json!({"delimiter": "\\t"}), "a\tb\n1\t2\n", r#"{"a":"1","b":"2"}"#),
@@ -165,6 +187,24 @@ fn s3_12_jsonl_keeps_every_digit_and_types_by_what_is_seen() {
             r#"{"id":0.1,"o":null,"l":null}"#
         ]
     );
+}
+
+#[test]
+fn s3_12_objects_that_go_over_several_lines_are_read_as_one_each() {
+    let lake = Lake::new(json!({"filetype": "jsonl"}));
+    let long = "x".repeat(200_000);
+    let text = format!(
+        "{{\"id\":1,\"v\":\"one\"}}\n{{\n  \"id\": 2,\n  \"v\": {{\n    \"in\": [\n      1.50\n    ]\n  }}\n}}\r\n\n{{\n\"id\": 3,\n\"v\": \"}}{long}\"}}\n{{\"id\":4}}"
+    );
+    lake.put("a.jsonl", text, 0);
+    let rows = lake.read().ok().rows();
+    let ids: Vec<_> = rows.iter().map(|row| row[..7].to_owned()).collect();
+    assert_eq!(ids, [r#"{"id":1"#, r#"{"id":2"#, r#"{"id":3"#, r#"{"id":4"#]);
+    assert!(rows[1].contains("1.50") && rows[2].contains(&long), "{}", rows[1]);
+    // One that never ends is named by the line on which it begins.
+    lake.put("a.jsonl", "{\"id\":1}\n{\n\"id\": 2,\n{\"id\":3}\n", 0);
+    let run = lake.sync(&lake.stream_given(), None);
+    assert!(run.error().contains("line 2") && run.error().contains("does not end"), "{}", run.error());
 }
 
 #[test]
