@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use flate2::{Compression, GzBuilder};
 
 use crate::Result;
-use crate::image::hex;
 use crate::image::tar::Tree;
+use crate::image::{hex, stripped};
 use crate::metadata;
 use crate::shell::{cargo_command, command, output, root, run, target};
 
@@ -79,7 +79,7 @@ fn pack(name: &str, stem: &str, folder: &Path) -> Result<Tree> {
         |path: PathBuf| std::fs::read(&path).map_err(|e| format!("cannot read {}: {e}", path.display()));
     let mut tree = Tree::default();
     let binary = folder.join(name);
-    tree.file(&format!("{stem}/{name}"), 0o755, read(binary.clone())?);
+    tree.file(&format!("{stem}/{name}"), 0o755, stripped(&binary)?);
     let home =
         if name == "ferry" { root().join("orchestrator") } else { root().join("connectors").join(name) };
     tree.file(&format!("{stem}/README.md"), 0o644, read(home.join("README.md"))?);
@@ -105,6 +105,6 @@ fn pack(name: &str, stem: &str, folder: &Path) -> Result<Tree> {
 
 /// Compressed without a word on when and under which name.
 fn zipped(archive: &[u8]) -> Result<Vec<u8>> {
-    let mut encoder = GzBuilder::new().mtime(0).write(Vec::new(), Compression::best());
+    let mut encoder = GzBuilder::new().mtime(0).write(Vec::new(), Compression::default());
     encoder.write_all(archive).and_then(|()| encoder.finish()).map_err(|e| format!("cannot compress: {e}"))
 }

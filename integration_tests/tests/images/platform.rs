@@ -153,6 +153,27 @@ impl Platform<'_> {
         synced
     }
 
+    /// A source that would read for hours, told to end by a file. Its exit code.
+    pub(crate) fn terminated(&self, from: &End, catalog: &Value) -> String {
+        let source = mounted("source");
+        give(&source, "connectorConfig.json", &from.config);
+        give(&source, "catalog.json", catalog);
+        let held = [fifo(&source.path().join("stdout")), fifo(&source.path().join("stderr"))];
+        let read = "read --config /source/connectorConfig.json --catalog /source/catalog.json \
+                    > /source/stdout 2> /source/stderr";
+        let mut origin =
+            started(self.pod(from, source.path(), "/source", read).args(replication(from)), from);
+        let mut stdout = reader(&source.path().join("stdout"));
+        let mut some = [0; 1 << 16];
+        stdout.read_exact(&mut some).unwrap();
+        let rest = std::thread::spawn(move || std::io::copy(&mut stdout, &mut std::io::sink()).unwrap());
+        source.write("TERMINATED", "");
+        let _ = origin.wait().unwrap();
+        drop(held);
+        rest.join().unwrap();
+        code_in(&source)
+    }
+
     /// The container of a pod, without its image.
     fn pod(&self, end: &End, folder: &Path, at: &str, command: &str) -> Command {
         let mut pod = self.containers.podman(["run", "--rm", "--network=host", "--timeout", LONGEST]);

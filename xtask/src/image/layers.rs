@@ -162,7 +162,7 @@ fn parse(text: &str) -> Result<Vec<PathBuf>> {
 }
 
 /// A binary without what only debuggers need.
-pub(super) fn stripped(binary: &Path) -> Result<Vec<u8>> {
+pub(crate) fn stripped(binary: &Path) -> Result<Vec<u8>> {
     let read = |path: &Path| std::fs::read(path).map_err(|e| format!("cannot read {}: {e}", path.display()));
     if !have("strip") {
         return read(binary);

@@ -13,6 +13,7 @@ use crate::metadata::{self, Metadata};
 use crate::shell::{command, run, target};
 use archive::Settings;
 pub(crate) use archive::hex;
+pub(crate) use layers::stripped;
 pub(crate) use publish::publish;
 use tar::{Tree, USER};
 
