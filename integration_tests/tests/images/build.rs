@@ -142,6 +142,52 @@ fn published_images_are_in_the_registry_and_the_registry_file_lists_them_by_the_
     }
 }
 
+#[test]
+fn a_key_without_cosign_is_refused_before_anything_is_pushed() {
+    let told = std::process::Command::new(binary("xtask"))
+        .args(["publish", "--registry", "localhost:1", "--key", "cosign.key", "source-faker"])
+        // Nothing is found here, whatever is installed.
+        .env("PATH", "")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&told.stderr).into_owned();
+    assert!(!told.status.success() && said.contains("cosign, which is not installed"), "{said}");
+}
+
+#[test]
+fn the_image_of_ferry_syncs_with_the_connectors_beside_it() {
+    let containers = Containers::new();
+    let with = "source-faker,destination-local";
+    let built = std::process::Command::new(binary("xtask"))
+        .args(["image", "ferry", "--profile", "dev", "--any-size", "--with", with])
+        .envs(containers.environment())
+        .output()
+        .unwrap();
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    let folder = Folder::new();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+    std::fs::set_permissions(folder.path(), mode).unwrap();
+    let sync = json!({"source": {"connector": "source-faker", "config": {"count": 5}},
+        "destination": {"connector": "destination-local", "config": {"destination_path": "lake"}}});
+    folder.json("sync.yaml", &sync);
+    let volume = format!("{}:/data", folder.path().display());
+    let image = format!("ferrybyte/ferry:{}", env!("CARGO_PKG_VERSION"));
+    let run = [
+        "run",
+        "--rm",
+        "--network=none",
+        "--cap-drop=ALL",
+        "--read-only",
+        "--workdir=/data",
+        "--volume",
+        &volume,
+        &image,
+    ];
+    let said = containers.run(run.into_iter().chain(["sync", "sync.yaml"]));
+    assert!(said.contains("counts and digests agree"), "{said}");
+    assert!(folder.files().iter().any(|f| f.extension().is_some_and(|e| e == "parquet")));
+}
+
 /// `cargo xtask release` of binaries in a folder.
 fn release(from: &std::path::Path, name: &str) -> (String, Folder) {
     let out = Folder::new();
