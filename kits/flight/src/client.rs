@@ -143,6 +143,19 @@ impl Client {
             }
         })
         .await
+        .map_err(|error| self.at_the_door(error))
+    }
+
+    /// Whoever does not even answer a log-in may speak something else.
+    fn at_the_door(&self, error: Error) -> Error {
+        if error.fault() != Fault::Lost {
+            return error;
+        }
+        let text = format!(
+            "{} did not answer the log-in; check that `port` is that of Arrow Flight, and that `ssl` is as the server has it.",
+            self.settings.address()
+        );
+        Error::new(Fault::NotSent, text).with_source(error)
     }
 
     async fn info(&self, sql: &str) -> Result<FlightInfo> {

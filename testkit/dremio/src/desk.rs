@@ -77,11 +77,7 @@ impl Desk {
     /// Recognised, and possible as far as names and types go.
     fn checked(&self, sql: &str, context: &[String]) -> Result<Statement, Refusal> {
         if sql.len() > self.statement_limit {
-            return Err(Refusal::validation(format!(
-                "The query text of {} bytes is longer than the {} allowed.",
-                sql.len(),
-                self.statement_limit
-            )));
+            return Err(Refusal::too_large(sql.len(), self.statement_limit));
         }
         let statement = sql::parse(sql, &Names { sources: &self.sources, context })?;
         match &statement {

@@ -1,0 +1,8 @@
+//! The built binary against a server that takes what Dremio documents: checks, modes, values, and faults.
+
+mod check;
+mod faults;
+mod harness;
+mod modes;
+mod trouble;
+mod values;
