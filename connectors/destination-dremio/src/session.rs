@@ -13,6 +13,8 @@ use tokio::sync::OnceCell;
 
 /// The first and the longest pause between tries.
 const PAUSE: Duration = Duration::from_millis(250);
+/// How long to try to connect for the first time.
+const FIRST_PATIENCE: Duration = Duration::from_secs(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(20);
 
 /// A connection, and how patient to be with it.
@@ -235,7 +237,10 @@ impl<'a> Patience<'a> {
     }
 
     fn is_over(&self) -> bool {
-        self.session.stop.requested() || self.began.elapsed() >= self.session.patience
+        // Who was never reached is more likely to be elsewhere than busy.
+        let never = self.session.client.get().is_none();
+        let patience = if never { self.session.patience.min(FIRST_PATIENCE) } else { self.session.patience };
+        self.session.stop.requested() || self.began.elapsed() >= patience
     }
 
     async fn pass(&mut self, doing: &str, error: flight_kit::Error) -> Result<()> {

@@ -41,10 +41,17 @@ impl Client {
         let settings = Arc::new(settings);
         let connector = Connector { settings: Arc::clone(&settings), tls: tls::config(&settings.tls)? };
         let scheme = if connector.tls.is_some() { "https" } else { "http" };
-        let endpoint = Endpoint::from_shared(format!("{scheme}://{}", settings.address())).map_err(|e| {
+        let no_host = |e: Box<dyn std::error::Error + Send + Sync>| {
             Error::new(Fault::Login, format!("`host` {:?} is no name of a host.", settings.host))
                 .with_source(e)
-        })?;
+        };
+        let origin =
+            format!("{scheme}://{}", settings.address()).parse().map_err(|e| no_host(Box::new(e)))?;
+        // Never https here: built with a TLS of its own, which it is when another crate asks for that, tonic
+        // would refuse to let us do it.
+        let endpoint = Endpoint::from_shared(format!("http://{}", settings.address()))
+            .map_err(|e| no_host(e.into()))?
+            .origin(origin);
         // Made at the first call: a failure then comes as any other call's, with its own words.
         let channel = endpoint.connect_with_connector_lazy(connector);
         let calls = FlightServiceClient::new(channel).max_decoding_message_size(LARGEST_MESSAGE);

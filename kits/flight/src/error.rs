@@ -198,6 +198,8 @@ fn fault(status: &Status) -> Fault {
         Code::Internal | Code::Unknown | Code::DataLoss | Code::OutOfRange if !is_ours => {
             if says(&["conflict", "concurrent", "commit failed", "commitfailed"]) {
                 Fault::Busy
+            } else if text.starts_with("unsupported_operation error") {
+                Fault::Refused
             } else {
                 Fault::Failed
             }
