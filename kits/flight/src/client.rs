@@ -21,6 +21,8 @@ use crate::tls;
 
 /// What statements of ours answer is counts and names. More is not kept.
 const MOST_ROWS: usize = 100_000;
+/// Dremio's errors repeat the statement, and errors travel in headers. One that did not fit would look like a lost answer.
+const LONGEST_HEADERS: u32 = 8 << 20;
 /// A message from the server.
 const LARGEST_MESSAGE: usize = 16 << 20;
 
@@ -51,7 +53,8 @@ impl Client {
         // would refuse to let us do it.
         let endpoint = Endpoint::from_shared(format!("http://{}", settings.address()))
             .map_err(|e| no_host(e.into()))?
-            .origin(origin);
+            .origin(origin)
+            .http2_max_header_list_size(LONGEST_HEADERS);
         // Made at the first call: a failure then comes as any other call's, with its own words.
         let channel = endpoint.connect_with_connector_lazy(connector);
         let calls = FlightServiceClient::new(channel).max_decoding_message_size(LARGEST_MESSAGE);

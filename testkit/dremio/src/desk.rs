@@ -13,6 +13,9 @@ use crate::sql::{
     self, Change, Kind, Names, Place, Source, Sources, Statement, Type, absent, quoted, string,
 };
 
+/// What of a statement errors repeat, unless a test wants them whole: clients bound what headers hold.
+const REPEATED: usize = 2_000;
+
 /// A statement that was begun.
 #[derive(Clone, Debug)]
 struct Job {
@@ -28,12 +31,21 @@ pub(crate) struct Desk {
     pub(crate) field_limit: usize,
     /// Longer statements are refused.
     pub(crate) statement_limit: usize,
+    /// How many bytes of a statement errors repeat.
+    pub(crate) repeated: usize,
     jobs: Mutex<Vec<Job>>,
 }
 
 impl Desk {
     pub(crate) fn new(python: &Path, sources: Sources, field_limit: usize, statement_limit: usize) -> Self {
-        Self { engine: Engine::start(python), sources, field_limit, statement_limit, jobs: Mutex::default() }
+        Self {
+            engine: Engine::start(python),
+            sources,
+            field_limit,
+            statement_limit,
+            repeated: REPEATED,
+            jobs: Mutex::default(),
+        }
     }
 
     fn jobs(&self) -> MutexGuard<'_, Vec<Job>> {

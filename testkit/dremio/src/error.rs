@@ -40,20 +40,21 @@ impl Refusal {
         Self::new("", Code::ResourceExhausted, text)
     }
 
-    pub(crate) fn status(&self, sql: &str) -> Status {
+    /// The answer, with so many bytes of the statement.
+    pub(crate) fn status(&self, sql: &str, repeated: usize) -> Status {
         if self.kind.is_empty() {
             return Status::new(self.code, self.text.clone());
         }
-        Status::new(self.code, message(self.kind, &self.text, sql))
+        Status::new(self.code, message(self.kind, &self.text, cut(sql, repeated)))
     }
 }
 
-/// What of a statement is repeated: messages travel in headers, which must not be long.
-const LONGEST: usize = 2_000;
+fn cut(sql: &str, most: usize) -> &str {
+    let end = sql.char_indices().map(|(at, _)| at).find(|at| *at >= most).unwrap_or(sql.len());
+    &sql[..end]
+}
 
 /// The form of Dremio's messages.
 pub(crate) fn message(kind: &str, text: &str, sql: &str) -> String {
-    let end = sql.char_indices().map(|(at, _)| at).find(|at| *at >= LONGEST).unwrap_or(sql.len());
-    let sql = &sql[..end];
     format!("{kind} ERROR: {text}\n\nSQL Query {sql}\n\n[Error Id: 5f9d2c1e-0000-4000-8000-000000000001 ]")
 }

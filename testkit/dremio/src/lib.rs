@@ -36,7 +36,7 @@
 //!
 //! **Errors.** As Dremio maps them: grammar and names `INVALID_ARGUMENT`, privileges `PERMISSION_DENIED`,
 //! conflicts of commits, memory and queues `UNAVAILABLE`, the rest `INTERNAL`. Messages repeat the statement,
-//! values and all, as far as 2,000 characters go.
+//! values and all, as far as 2,000 bytes go ([`Options::whole_messages`]).
 //!
 //! Rows are kept by DuckDB, in a process of its own (Python's, which `cargo xtask servers` installs).
 

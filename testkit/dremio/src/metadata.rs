@@ -42,7 +42,7 @@ pub(crate) fn rows(batch: Result<RecordBatch, FlightError>) -> Result<Rows, Stat
 pub(crate) fn schemas(desk: &Desk, query: CommandGetDbSchemas) -> Result<Rows, Status> {
     let sql = "SELECT \"SCHEMA_NAME\" FROM \"_information\".\"SCHEMATA\" ORDER BY 1";
     let mut builder = query.into_builder();
-    for row in desk.engine.rows(sql).map_err(|refusal| refusal.status(sql))? {
+    for row in desk.engine.rows(sql).map_err(|refusal| refusal.status(sql, desk.repeated))? {
         builder.append("", text(&row[0]));
     }
     rows(builder.build())
@@ -51,10 +51,10 @@ pub(crate) fn schemas(desk: &Desk, query: CommandGetDbSchemas) -> Result<Rows, S
 pub(crate) fn tables(desk: &Desk, query: CommandGetTables) -> Result<Rows, Status> {
     let sql = "SELECT \"TABLE_SCHEMA\", \"TABLE_NAME\", \"TABLE_TYPE\" FROM \"_information\".\"TABLES\" ORDER BY 1, 2";
     let mut builder = query.into_builder();
-    for row in desk.engine.rows(sql).map_err(|refusal| refusal.status(sql))? {
+    for row in desk.engine.rows(sql).map_err(|refusal| refusal.status(sql, desk.repeated))? {
         let (schema, name) = (text(&row[0]), text(&row[1]));
         let select = format!("SELECT * FROM {}.{}", crate::sql::quoted(&schema), crate::sql::quoted(&name));
-        let columns = desk.engine.shape(&select).map_err(|refusal| refusal.status(&select))?;
+        let columns = desk.engine.shape(&select).map_err(|refusal| refusal.status(&select, desk.repeated))?;
         builder.append("", schema, name, text(&row[2]), &columns).map_err(Status::from)?;
     }
     rows(builder.build())

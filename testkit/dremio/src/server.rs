@@ -31,6 +31,7 @@ pub struct Options {
     demand_cookies: bool,
     updates: bool,
     silent: bool,
+    whole_messages: bool,
     field_limit: usize,
     statement_limit: usize,
     sources: Vec<(String, Source)>,
@@ -77,6 +78,13 @@ impl Options {
     #[must_use]
     pub fn statement_limit(mut self, bytes: usize) -> Self {
         self.statement_limit = bytes;
+        self
+    }
+
+    /// Errors repeat statements whole, however long.
+    #[must_use]
+    pub fn whole_messages(mut self) -> Self {
+        self.whole_messages = true;
         self
     }
 
@@ -139,6 +147,7 @@ impl Dremio {
             demand_cookies: false,
             updates: false,
             silent: false,
+            whole_messages: false,
             field_limit: 32_000,
             statement_limit: LONGEST_MESSAGE,
             sources: Vec::new(),
@@ -154,7 +163,10 @@ impl Dremio {
         sources.push(("store".into(), Source::Store(folder.path().join("store"))));
         sources.push(("space".into(), Source::Space));
         let python = options.python.unwrap_or_else(|| testkit::python().join("bin/python"));
-        let desk = Desk::new(&python, Sources(sources), options.field_limit, options.statement_limit);
+        let mut desk = Desk::new(&python, Sources(sources), options.field_limit, options.statement_limit);
+        if options.whole_messages {
+            desk.repeated = usize::MAX;
+        }
         let statements = Statements { desk: Arc::new(desk), faults: Arc::new(Faults::default()) };
         let people = Arc::new(People::new(options.demand_cookies));
         let service =

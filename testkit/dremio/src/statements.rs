@@ -19,7 +19,8 @@ pub(crate) struct Statements {
 impl Statements {
     pub(crate) async fn plan(&self, sql: &str, context: Vec<String>) -> Result<SchemaRef, Status> {
         let (desk, sql) = (Arc::clone(&self.desk), sql.to_owned());
-        blocking(move || desk.plan(&sql, &context).map_err(|refusal| refusal.status(&sql))).await
+        blocking(move || desk.plan(&sql, &context).map_err(|refusal| refusal.status(&sql, desk.repeated)))
+            .await
     }
 
     pub(crate) async fn run(&self, sql: String, context: Vec<String>) -> Result<Rows, Status> {
@@ -38,7 +39,7 @@ impl Statements {
         let job = desk.begin(&sql);
         blocking(move || {
             first();
-            desk.run(job, &sql, &context).map_err(|refusal| refusal.status(&sql))
+            desk.run(job, &sql, &context).map_err(|refusal| refusal.status(&sql, desk.repeated))
         })
         .await
     }

@@ -20,7 +20,7 @@ fn peak_memory_stays_below_64_mib() {
     };
     (0..20_000).for_each(|id| row(id, 1_000));
     (20_000..20_060).for_each(|id| row(id, 31_000));
-    row(20_060, 8 << 20);
+    row(20_060, 2 << 20);
     let output = site
         .invocation(&[stream("append")], &(input + STATE))
         .patience(Duration::from_secs(100))

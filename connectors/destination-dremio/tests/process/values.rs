@@ -113,6 +113,16 @@ fn dw_03_a_row_over_the_limit_loses_its_long_value_and_the_rest_is_there() {
 }
 
 #[test]
+fn dw_03_a_refusal_is_read_though_it_repeats_a_large_statement() {
+    let site = Site::with(Dremio::options().whole_messages());
+    let input = many(0..500, 1_000) + &record(&json!({"id": 500, "v": "x".repeat(100_000)})) + STATE;
+    site.sync(stream("append"), &input);
+    let count = site.server.query("SELECT COUNT(*), COUNT(v) FROM lake.production.s");
+    assert_eq!(count, [vec![json!(501), json!(500)]]);
+    assert!(site.ran("SELECT status FROM sys.jobs_recent") == 0, "nothing was taken for lost");
+}
+
+#[test]
 fn dw_03_statements_shrink_where_dremio_takes_no_large_ones() {
     let site = Site::with(Dremio::options().statement_limit(20_000));
     site.sync(stream("append"), &(many(0..600, 100) + STATE));

@@ -39,7 +39,8 @@ impl Parser<'_> {
                 let from = self.at;
                 texts.push(self.expressions(|token, depth| depth == 0 && matches!(token, Token::Sign(",")))?);
                 let value = &self.tokens[from..self.at];
-                let length = if let [Token::Text(text)] = value { text.len() } else { 0 };
+                let text_length = |token: &Token| if let Token::Text(text) = token { text.len() } else { 0 };
+                let length = value.iter().map(text_length).max().unwrap_or(0);
                 kinds.push((Kind::of(value)?, length));
                 if !self.sign(",") {
                     break;
