@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arrow_flight::decode::FlightRecordBatchStream;
+use arrow_flight::error::FlightError;
 use arrow_flight::flight_service_client::FlightServiceClient;
 use arrow_flight::sql::{CommandStatementQuery, ProstMessageExt};
 use arrow_flight::{FlightDescriptor, FlightInfo, HandshakeRequest, Ticket};
@@ -78,7 +79,7 @@ impl Client {
         }
     }
 
-    /// The columns that a query would answer with; it is not run.
+    /// The columns that a query would answer with. It is run only if the server does not say them beforehand.
     ///
     /// # Errors
     /// As [`Client::run`]'s.
@@ -90,7 +91,14 @@ impl Client {
             }
             info => info?,
         };
-        info.try_decode_schema().map_err(|e| self.unreadable(e.into()))
+        match info.try_decode_schema() {
+            Ok(schema) if !schema.fields().is_empty() => Ok(schema),
+            // Some say it only with the rows.
+            _ => self.run(sql).await?.schema.map(|s| Schema::clone(&s)).ok_or_else(|| {
+                let text = format!("{} does not say which columns it answers with.", self.settings.address());
+                Error::new(Fault::Unsupported, text)
+            }),
+        }
     }
 
     fn can_renew(&self) -> bool {
@@ -185,35 +193,33 @@ impl Client {
         let mut table = Table::default();
         for endpoint in info.endpoint {
             let Some(ticket) = endpoint.ticket else { continue };
-            let batches = self.within(limit, self.fetch(ticket, limit)).await?;
-            table.batches.extend(batches);
+            self.within(limit, self.fetch(ticket, limit, &mut table)).await?;
         }
         Ok(table)
     }
 
-    async fn fetch(&self, ticket: Ticket, limit: Duration) -> Result<Vec<arrow_array::RecordBatch>> {
+    async fn fetch(&self, ticket: Ticket, limit: Duration, table: &mut Table) -> Result<()> {
         let request = self.request(ticket, limit);
         let mut calls = self.calls.clone();
         let answer = calls.do_get(request).await.map_err(|e| self.error(e))?;
         self.headers().read(answer.metadata());
-        let messages = answer.into_inner().map_err(|e| arrow_flight::error::FlightError::Tonic(Box::new(e)));
+        let messages = answer.into_inner().map_err(|e| FlightError::Tonic(Box::new(e)));
         let mut batches = FlightRecordBatchStream::new_from_flight_data(messages);
-        let (mut kept, mut rows) = (Vec::new(), 0);
         while let Some(batch) = batches.next().await {
             let batch = match batch {
                 Ok(batch) => batch,
-                Err(arrow_flight::error::FlightError::Tonic(status)) => return Err(self.error(*status)),
+                Err(FlightError::Tonic(status)) => return Err(self.error(*status)),
                 Err(e) => return Err(self.unreadable(e)),
             };
-            rows += batch.num_rows();
-            if rows <= MOST_ROWS {
-                kept.push(batch);
+            if table.rows() + batch.num_rows() <= MOST_ROWS {
+                table.batches.push(batch);
             }
         }
-        Ok(kept)
+        table.schema = batches.schema().cloned();
+        Ok(())
     }
 
-    fn unreadable(&self, e: arrow_flight::error::FlightError) -> Error {
+    fn unreadable(&self, e: FlightError) -> Error {
         let text = format!(
             "{} answered with what is no Arrow data; check that it is a Flight SQL server.",
             self.settings.address()

@@ -3,12 +3,13 @@
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, Int64Type, UInt64Type};
 use arrow_array::{Array, RecordBatch};
-use arrow_schema::DataType;
+use arrow_schema::{DataType, SchemaRef};
 
 /// An answer, whole.
 #[derive(Clone, Debug, Default)]
 pub struct Table {
     pub(crate) batches: Vec<RecordBatch>,
+    pub(crate) schema: Option<SchemaRef>,
 }
 
 impl Table {
