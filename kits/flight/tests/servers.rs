@@ -90,7 +90,7 @@ fn a_server_that_has_nothing_of_ours_lets_us_in_and_runs_statements() {
         let rows = client.run("SELECT \"Value\", id FROM u ORDER BY id").await.unwrap();
         assert_eq!((rows.rows(), rows.texts(0)), (2, vec!["it's".to_owned(), String::new()]));
         assert_eq!(client.run("SELECT COUNT(*) FROM u").await.unwrap().number(), Some(2));
-        let columns = client.columns("SELECT * FROM u LIMIT 0").await.unwrap();
+        let columns = client.columns("SELECT * FROM u").await.unwrap();
         assert_eq!(columns.fields().iter().map(|f| f.name().as_str()).collect::<Vec<_>>(), ["id", "Value"]);
         assert!(!fault(client.run("SELECT nonsense FROM nowhere").await).may_pass());
     });
