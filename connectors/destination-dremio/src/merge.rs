@@ -5,7 +5,7 @@
 //! that came later; nulls are the smallest. A row that ties with the stored one replaces it. A key with a null in
 //! it equals no other. To merge the same rows again changes nothing.
 
-use connector_kit::{EXTRACTED_AT, GENERATION_ID, RAW_ID, Result, SelectedStream, tracing};
+use connector_kit::{EXTRACTED_AT, Error, GENERATION_ID, RAW_ID, Result, SelectedStream, tracing};
 
 use crate::insert::Range;
 use crate::names::{Place, StreamNames, quote};
@@ -51,6 +51,13 @@ impl Merge {
 
     /// Merges what was gathered, and empties the gathering table.
     pub(crate) async fn run(&self, session: &Session, gathered: &Range, deletions: bool) -> Result<()> {
+        let found = gathered.count(session, &self.stage).await?;
+        if found != gathered.rows {
+            return Err(Error::transient(format!(
+                "The table {} has {found} of {} rows that were gathered in it, so they are not merged. Start the sync again.",
+                self.stage, gathered.rows
+            )));
+        }
         let doing = format!("merge rows into the table {}", self.table);
         session
             .once(&doing, &self.merge(gathered), &Merged { merge: self, gathered })
@@ -61,8 +68,9 @@ impl Merge {
             let sql = format!("DELETE FROM {} WHERE {} IS NOT NULL", self.table.sql(), quote(deleted));
             session.settle(&doing, &sql).await?;
         }
+        // By their ids, and not all there is: done late, it must not meet the rows that are gathered next.
         let doing = format!("empty the table {}", self.stage);
-        session.settle(&doing, &format!("TRUNCATE TABLE {}", self.stage.sql())).await
+        session.settle(&doing, &format!("DELETE FROM {} WHERE {}", self.stage.sql(), gathered.inside())).await
     }
 
     /// One row per key. Rows without a whole key are all kept.

@@ -107,6 +107,14 @@ impl Session {
                         return Err(error);
                     }
                     patience.pause(doing, &error).await;
+                    // Done again it does no harm, but done late it might: to what has come after it.
+                    let (began, mut pause) = (Instant::now(), PAUSE);
+                    while error.fault() == Fault::Lost
+                        && !self.is_over(&beginning(sql), &error, None, began).await
+                    {
+                        tokio::time::sleep(pause).await;
+                        pause = (pause * 2).min(LONGEST_PAUSE / 4);
+                    }
                 }
                 Err(error) => return Err(error),
             }
@@ -167,19 +175,31 @@ impl Session {
                 Found::Nothing => {}
                 found => return Ok(found),
             }
-            let waited = began.elapsed();
-            let is_over = match self.jobs(&work.pattern()).await {
-                Some(jobs) if jobs.running > 0 => waited > self.settings.statement_timeout,
-                Some(jobs) if jobs.ended >= sent => true,
-                // Dremio has said how it ended, or does not know it (yet).
-                _ => error.fault() != Fault::Lost || waited >= self.lost_wait,
-            };
-            if is_over {
+            if self.is_over(&work.pattern(), error, Some(sent), began).await {
                 // It may have ended between the two looks.
                 return work.find(self).await;
             }
-            tokio::time::sleep(pause.min(self.lost_wait.saturating_sub(waited)).max(PAUSE / 5)).await;
+            let left = self.lost_wait.saturating_sub(began.elapsed());
+            tokio::time::sleep(pause.min(left).max(PAUSE / 5)).await;
             pause = (pause * 2).min(LONGEST_PAUSE / 4);
+        }
+    }
+
+    /// Whether a statement whose answer was lost then cannot run any more. `sent` says how often one of this pattern was sent, if
+    /// there are no others.
+    async fn is_over(
+        &self,
+        pattern: &str,
+        error: &flight_kit::Error,
+        sent: Option<u32>,
+        began: Instant,
+    ) -> bool {
+        let waited = began.elapsed();
+        match (self.jobs(pattern).await, sent) {
+            (Some(jobs), _) if jobs.running > 0 => waited > self.settings.statement_timeout,
+            (Some(jobs), Some(sent)) if jobs.ended >= sent => true,
+            // Dremio has said how it ended, or does not know it (yet).
+            _ => error.fault() != Fault::Lost || waited >= self.lost_wait,
         }
     }
 
@@ -194,6 +214,11 @@ impl Session {
         let ended = u32::try_from(ended.count()).unwrap_or(u32::MAX);
         Some(Jobs { running: u32::try_from(states.len()).unwrap_or(u32::MAX) - ended, ended })
     }
+}
+
+/// A pattern that a statement fits, and few others.
+fn beginning(sql: &str) -> String {
+    sql.chars().take(200).chain(['%']).collect()
 }
 
 struct Jobs {
