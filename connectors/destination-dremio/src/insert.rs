@@ -1,12 +1,12 @@
 //! Rows into one table by INSERT: statements of a bounded size, each done once, whatever becomes of its answer.
 
 use connector_kit::{BatchRow, Error, RAW_ID, Result, tracing};
-use flight_kit::Fault;
+use flight_kit::{Fault, Statement};
 
 use crate::names::{Place, quote};
-use crate::rows::{RowReader, Waiting};
+use crate::rows::{Record, RowReader, Waiting};
 use crate::session::{Failure, Found, Session, Work, explained};
-use crate::values::{LongText, in_order, values};
+use crate::values::{LongText, Written, in_order, values};
 
 /// Dremio plans every value by itself.
 const MOST_VALUES: usize = 100_000;
@@ -123,6 +123,11 @@ impl Inserter {
         Self { table, head, columns, waiting: Waiting::default(), most, longest_text: usize::MAX }
     }
 
+    /// Whether a record makes a statement of its own; it is then given to [`Inserter::insert`] rather than kept.
+    pub(crate) fn is_large(&self, row: &BatchRow<'_>) -> bool {
+        row.data.len() >= self.most
+    }
+
     /// Takes a record; whether there are enough of them to be sent.
     pub(crate) fn take(&mut self, id: [u8; 36], row: &BatchRow<'_>) -> bool {
         self.waiting.push(id, row);
@@ -131,35 +136,48 @@ impl Inserter {
 
     /// Sends what waits.
     pub(crate) async fn send(&mut self, session: &Session, rows: &mut RowReader) -> Result<Option<Arrived>> {
-        let mut arrived = None;
-        let mut from = 0;
-        while from < self.waiting.len() {
-            let statement = self.statement(session, rows, from).await?;
-            from += usize::try_from(statement.range.rows).unwrap_or(usize::MAX);
-            Arrived::join(&mut arrived, statement);
-        }
-        self.waiting.clear();
+        let mut waiting = std::mem::take(&mut self.waiting);
+        let records: Vec<Record<'_>> = waiting.records().collect();
+        let arrived = self.insert(session, rows, &records).await?;
+        waiting.clear();
+        self.waiting = waiting;
         Ok(arrived)
     }
 
-    /// Sends one statement.
-    async fn statement(&mut self, session: &Session, rows: &mut RowReader, from: usize) -> Result<Arrived> {
+    /// Sends records.
+    pub(crate) async fn insert(
+        &mut self,
+        session: &Session,
+        rows: &mut RowReader,
+        records: &[Record<'_>],
+    ) -> Result<Option<Arrived>> {
+        let mut arrived = None;
+        let mut from = 0;
+        while from < records.len() {
+            let statement = self.statement(session, rows, &records[from..]).await?;
+            from += usize::try_from(statement.range.rows).unwrap_or(usize::MAX);
+            Arrived::join(&mut arrived, statement);
+        }
+        Ok(arrived)
+    }
+
+    /// Sends one statement with the first of these records.
+    async fn statement(
+        &mut self,
+        session: &Session,
+        rows: &mut RowReader,
+        records: &[Record<'_>],
+    ) -> Result<Arrived> {
         let doing = format!("insert rows into the table {}", self.table);
         // Of this statement alone: it holds one row that is too large as it is.
         let mut longest_here = usize::MAX;
         loop {
-            let mut sql = self.head.clone().into_bytes();
-            let most = self.head.len() + self.most;
             let longest = self.longest_text.min(longest_here);
-            let written = values(&mut sql, rows, self.waiting.records(from), most, longest)?;
-            let sql = String::from_utf8(sql).map_err(|e| {
-                Error::config("A record is not UTF-8; mend the source that sent it.")
-                    .with_source(e.utf8_error())
-            })?;
-            let (first, last) = (self.waiting.id(from), self.waiting.id(from + written.rows - 1));
-            let range = Range { first, last, rows: written.rows as u64 };
+            let (statement, written, bytes) = self.written(rows, records, longest)?;
+            let id = |at: usize| String::from_utf8_lossy(records[at].id).into_owned();
+            let range = Range { first: id(0), last: id(written.rows - 1), rows: written.rows as u64 };
             let work = Arrival { table: &self.table, range: &range, verb: "INSERT INTO" };
-            match session.once(&doing, &sql, &work).await {
+            match session.once(&doing, statement, &work).await {
                 Ok(()) => {
                     if let Some(cut) = self.cut(session, &range, &written.long_texts).await? {
                         work.undo(session).await?;
@@ -169,11 +187,26 @@ impl Inserter {
                     return Ok(Arrived { range, deletions: written.deletions });
                 }
                 Err(Failure::Refused(error)) => {
-                    self.shrink(&doing, error, written.rows, sql.len(), &mut longest_here)?
+                    self.shrink(&doing, error, written.rows, bytes, &mut longest_here)?;
                 }
                 Err(Failure::Other(error)) => return Err(error),
             }
         }
+    }
+
+    /// A statement with the first of these records, what is in it, and its length.
+    fn written(
+        &self,
+        rows: &mut RowReader,
+        records: &[Record<'_>],
+        longest: usize,
+    ) -> Result<(Statement, Written, usize)> {
+        let mut sql = self.head.clone().into_bytes();
+        let written = values(&mut sql, rows, records.iter().copied(), self.head.len() + self.most, longest)?;
+        let text = std::str::from_utf8(&sql).map_err(|e| {
+            Error::config("A record is not UTF-8; mend the source that sent it.").with_source(e)
+        })?;
+        Ok((text.into(), written, sql.len()))
     }
 
     /// After a refusal for size: smaller statements, or shorter texts.

@@ -1,11 +1,11 @@
 //! Rows into one table, by whichever way is quicker: Parquet in a store and COPY INTO, where the config has one, or
 //! INSERT. Rows come to the table in their order, so those of a flush are one range of ids.
 
-use connector_kit::{RecordBatch, Result, tracing};
+use connector_kit::{BatchRow, RecordBatch, Result, tracing};
 
 use crate::insert::{Arrived, Inserter, Range};
 use crate::names::Place;
-use crate::rows::{RowReader, check_utf8};
+use crate::rows::{Record, RowReader, check_utf8};
 use crate::session::Session;
 use crate::staged::Stager;
 use crate::staging::Stage;
@@ -96,16 +96,17 @@ impl Loader {
         Ok(())
     }
 
-    async fn insert(
-        &mut self,
-        session: &Session,
-        id: [u8; 36],
-        row: &connector_kit::BatchRow<'_>,
-    ) -> Result<()> {
-        if self.inserter.take(id, row) {
-            let arrived = self.inserter.send(session, &mut self.rows).await?;
-            arrived.into_iter().for_each(|arrived| self.note(arrived));
-        }
+    async fn insert(&mut self, session: &Session, id: [u8; 36], row: &BatchRow<'_>) -> Result<()> {
+        let arrived = if self.inserter.is_large(row) {
+            let earlier = self.inserter.send(session, &mut self.rows).await?;
+            earlier.into_iter().for_each(|arrived| self.note(arrived));
+            self.inserter.insert(session, &mut self.rows, &[Record::of(&id, row)]).await?
+        } else if self.inserter.take(id, row) {
+            self.inserter.send(session, &mut self.rows).await?
+        } else {
+            None
+        };
+        arrived.into_iter().for_each(|arrived| self.note(arrived));
         Ok(())
     }
 

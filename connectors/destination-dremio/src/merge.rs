@@ -60,7 +60,7 @@ impl Merge {
         }
         let doing = format!("merge rows into the table {}", self.table);
         session
-            .once(&doing, &self.merge(gathered), &Merged { merge: self, gathered })
+            .once(&doing, (&self.merge(gathered)).into(), &Merged { merge: self, gathered })
             .await
             .map_err(|e| e.explained(&doing))?;
         if let Some(deleted) = self.deleted_at.as_ref().filter(|_| deletions) {

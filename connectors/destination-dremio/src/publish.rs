@@ -104,7 +104,7 @@ async fn fill(
             range.inside()
         );
         session
-            .once(&doing, &sql, &Arrival { table, range, verb: "INSERT INTO" })
+            .once(&doing, (&sql).into(), &Arrival { table, range, verb: "INSERT INTO" })
             .await
             .map_err(|e| e.explained(&doing))?;
     }

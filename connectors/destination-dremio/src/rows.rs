@@ -36,7 +36,12 @@ pub(crate) struct Record<'a> {
     pub(crate) line: u64,
 }
 
-impl Record<'_> {
+impl<'a> Record<'a> {
+    /// A row of a batch, with its id.
+    pub(crate) fn of(id: &'a [u8; 36], row: &BatchRow<'a>) -> Self {
+        Self { id, data: row.data, meta: row.meta, emitted_at: row.emitted_at, line: row.line }
+    }
+
     /// `_airbyte_raw_id`
     pub(crate) fn raw_id(&self) -> Cell<'_> {
         Cell::Text(self.id.as_slice().into())
@@ -225,14 +230,9 @@ impl Waiting {
         self.bytes.len()
     }
 
-    /// The id of a record.
-    pub(crate) fn id(&self, at: usize) -> String {
-        self.spans.get(at).map_or_else(String::new, |span| String::from_utf8_lossy(&span.id).into_owned())
-    }
-
-    /// Those from `from` on.
-    pub(crate) fn records(&self, from: usize) -> impl Iterator<Item = Record<'_>> {
-        self.spans[from..].iter().map(|span| Record {
+    /// All of them, in order.
+    pub(crate) fn records(&self) -> impl Iterator<Item = Record<'_>> {
+        self.spans.iter().map(|span| Record {
             id: &span.id,
             data: &self.bytes[span.start..span.data_end],
             meta: span.has_meta.then(|| &self.bytes[span.data_end..span.meta_end]),

@@ -8,7 +8,7 @@
 use std::time::{Duration, Instant};
 
 use connector_kit::{Error, Result, Stop, tracing};
-use flight_kit::{Client, Fault, Settings, Table};
+use flight_kit::{Client, Fault, Settings, Statement, Table};
 use tokio::sync::OnceCell;
 
 /// The first and the longest pause between tries.
@@ -59,7 +59,7 @@ impl Session {
         self.client.get_or_try_init(|| Client::connect(self.settings.clone())).await
     }
 
-    async fn run(&self, sql: &str) -> Result<Table, flight_kit::Error> {
+    async fn run(&self, sql: impl Into<Statement>) -> Result<Table, flight_kit::Error> {
         self.client().await?.run(sql).await
     }
 
@@ -122,12 +122,12 @@ impl Session {
     }
 
     /// Runs a statement that must be done once.
-    pub(crate) async fn once<W: Work>(&self, doing: &str, sql: &str, work: &W) -> Result<(), Failure> {
+    pub(crate) async fn once<W: Work>(&self, doing: &str, sql: Statement, work: &W) -> Result<(), Failure> {
         let mut patience = Patience::new(self);
         // How often it was sent and may have arrived.
         let mut sent = 0_u32;
         loop {
-            let error = match self.run(sql).await {
+            let error = match self.run(&sql).await {
                 Ok(_) if sent == 0 => return Ok(()),
                 // An earlier one may have been done after all.
                 Ok(_) => match work.find(self).await? {

@@ -82,8 +82,7 @@ impl Stager {
         id: [u8; 36],
         row: &BatchRow<'_>,
     ) -> Result<()> {
-        let record =
-            Record { id: &id, data: row.data, meta: row.meta, emitted_at: row.emitted_at, line: row.line };
+        let record = Record::of(&id, row);
         let added = rows.read(record, usize::MAX, &mut self.columns)?;
         self.held += row.data.len() + added.meta.len() + 64;
         let head = [
@@ -155,7 +154,7 @@ impl Stager {
         let doing = format!("copy staged files into the table {}", self.table);
         let work = Arrival { table: &self.table, range: &arrived.range, verb: "COPY INTO" };
         session
-            .once(&doing, &sql, &work)
+            .once(&doing, (&sql).into(), &work)
             .await
             .map_err(|failure| explained_copy(failure.explained(&doing)))?;
         let found = arrived.range.count(session, &self.table).await?;

@@ -6,7 +6,6 @@ use std::time::Duration;
 use arrow_flight::decode::FlightRecordBatchStream;
 use arrow_flight::error::FlightError;
 use arrow_flight::flight_service_client::FlightServiceClient;
-use arrow_flight::sql::{CommandStatementQuery, ProstMessageExt};
 use arrow_flight::{FlightDescriptor, FlightInfo, HandshakeRequest, Ticket};
 use arrow_schema::Schema;
 use futures::{StreamExt, TryStreamExt};
@@ -17,6 +16,7 @@ use crate::error::{Error, Fault, Result};
 use crate::headers::Headers;
 use crate::settings::{Login, Settings};
 use crate::socket::Connector;
+use crate::statement::Statement;
 use crate::table::Table;
 use crate::tls;
 
@@ -68,12 +68,13 @@ impl Client {
     ///
     /// # Errors
     /// [`Fault::may_have_run`] says whether it may have had an effect.
-    pub async fn run(&self, sql: &str) -> Result<Table> {
-        match self.try_run(sql).await {
+    pub async fn run(&self, sql: impl Into<Statement>) -> Result<Table> {
+        let sql = sql.into();
+        match self.try_run(&sql).await {
             // Refused at the door, so it did not run.
             Err(error) if error.fault() == Fault::Login && self.can_renew() => {
                 self.log_in().await?;
-                self.try_run(sql).await
+                self.try_run(&sql).await
             }
             answer => answer,
         }
@@ -83,18 +84,19 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::run`]'s.
-    pub async fn columns(&self, sql: &str) -> Result<Schema> {
-        let info = match self.info(sql).await {
+    pub async fn columns(&self, sql: impl Into<Statement>) -> Result<Schema> {
+        let sql = sql.into();
+        let info = match self.info(&sql).await {
             Err(error) if error.fault() == Fault::Login && self.can_renew() => {
                 self.log_in().await?;
-                self.info(sql).await?
+                self.info(&sql).await?
             }
             info => info?,
         };
         match info.try_decode_schema() {
             Ok(schema) if !schema.fields().is_empty() => Ok(schema),
             // Some say it only with the rows.
-            _ => self.run(sql).await?.schema.map(|s| Schema::clone(&s)).ok_or_else(|| {
+            _ => self.run(&sql).await?.schema.map(|s| Schema::clone(&s)).ok_or_else(|| {
                 let text = format!("{} does not say which columns it answers with.", self.settings.address());
                 Error::new(Fault::Unsupported, text)
             }),
@@ -176,8 +178,8 @@ impl Client {
         Error::new(Fault::NotSent, text).with_source(error)
     }
 
-    async fn info(&self, sql: &str) -> Result<FlightInfo> {
-        let descriptor = FlightDescriptor::new_cmd(command(sql));
+    async fn info(&self, sql: &Statement) -> Result<FlightInfo> {
+        let descriptor = FlightDescriptor::new_cmd(sql.0.clone());
         let limit = self.settings.statement_timeout;
         let request = self.request(descriptor, limit);
         let mut calls = self.calls.clone();
@@ -187,7 +189,7 @@ impl Client {
         Ok(answer.into_inner())
     }
 
-    async fn try_run(&self, sql: &str) -> Result<Table> {
+    async fn try_run(&self, sql: &Statement) -> Result<Table> {
         let info = self.info(sql).await?;
         let limit = self.settings.statement_timeout;
         let mut table = Table::default();
@@ -225,41 +227,5 @@ impl Client {
             self.settings.address()
         );
         Error::new(Fault::Lost, text).with_source(e)
-    }
-}
-
-/// A `CommandStatementQuery` in an `Any`, put together by hand: by way of its types a statement would be in memory
-/// three more times, and it may be many megabytes long.
-fn command(sql: &str) -> Vec<u8> {
-    // Field 1, field 2, both of bytes.
-    const FIRST: u8 = 0x0a;
-    const SECOND: u8 = 0x12;
-    let url = CommandStatementQuery::type_url();
-    let query_length = 1 + prost::length_delimiter_len(sql.len()) + sql.len();
-    let mut out = Vec::with_capacity(url.len() + query_length + 24);
-    let mut head = |tag: u8, length: usize, body: &[u8]| {
-        out.push(tag);
-        // A vector always has room.
-        let _ = prost::encode_length_delimiter(length, &mut out);
-        out.extend_from_slice(body);
-    };
-    head(FIRST, url.len(), url.as_bytes());
-    head(SECOND, query_length, &[]);
-    head(FIRST, sql.len(), sql.as_bytes());
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::command;
-    use arrow_flight::sql::{CommandStatementQuery, ProstMessageExt};
-    use prost::Message;
-
-    #[test]
-    fn a_command_by_hand_is_the_same_as_by_its_type() {
-        for sql in ["SELECT 1", &"x".repeat(127), &"é".repeat(70_000)] {
-            let query = CommandStatementQuery { query: sql.to_owned(), transaction_id: None };
-            assert_eq!(command(sql), query.as_any().encode_to_vec(), "{} bytes", sql.len());
-        }
     }
 }

@@ -10,10 +10,12 @@ mod error;
 mod headers;
 mod settings;
 mod socket;
+mod statement;
 mod table;
 mod tls;
 
 pub use client::Client;
 pub use error::{Error, Fault, Result};
 pub use settings::{Login, Settings, Tls};
+pub use statement::Statement;
 pub use table::Table;
