@@ -19,12 +19,20 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug)]
 pub struct Connector {
     path: PathBuf,
+    env: Vec<(String, String)>,
 }
 
 impl Connector {
     /// The executable at `path`, e.g. `env!("CARGO_BIN_EXE_source-x")`.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into() }
+        Self { path: path.into(), env: Vec::new() }
+    }
+
+    /// Every run of it has this variable.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.env.push((name.into(), value.into()));
+        self
     }
 
     /// A run of it, not yet started.
@@ -38,7 +46,7 @@ impl Connector {
             close_after: None,
             patience: PATIENCE,
             folder: None,
-            env: Vec::new(),
+            env: self.env.clone(),
         }
     }
 

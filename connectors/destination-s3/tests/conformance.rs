@@ -49,3 +49,16 @@ fn rows(place: &Path, stream: &StreamDescriptor) -> Vec<String> {
 }
 
 testkit::destination_trials!(suite);
+
+/// The same as ferry runs it: all streams and their states committed together.
+mod of_a_connection {
+    use testkit::conformance::DestinationSuite;
+
+    fn suite() -> DestinationSuite {
+        let suite = super::suite();
+        let connector = suite.connector.clone().env("FERRY_CONNECTION", "conformance");
+        DestinationSuite { connector, ..suite }
+    }
+
+    testkit::destination_trials!(suite);
+}
