@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import uuid
+import zipfile
 from pathlib import Path
 
 import boto3
@@ -191,3 +192,22 @@ def test_s3_13_a_damaged_page_of_parquet_is_an_error_and_not_other_values(connec
     with pytest.raises(AssertionError) as fault:
         read(connector, store, tmp_path, "pages/damaged.parquet", {"filetype": "parquet"})
     assert "damaged" in str(fault.value) and "pages/damaged.parquet" in str(fault.value)
+
+
+def test_s3_14_archives_of_an_independent_writer_are_read(connector, store, tmp_path):
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.comment = b"PK\x05\x06 is no end here"
+        archive.writestr("deflated.csv", "id,v\n1,a\n2,b\n", zipfile.ZIP_DEFLATED)
+        archive.writestr("stored.csv", "id,v\n3,Gr\u00fc\u00dfe\n", zipfile.ZIP_STORED)
+        with archive.open("large/form.csv", "w", force_zip64=True) as member:
+            member.write(b"id,v\n4,d\n")
+    store[1].upload_file(str(path), BUCKET, "archives/a.zip")
+    _, rows = read(connector, store, tmp_path, "archives/a.zip", {"filetype": "csv"})
+    assert rows == [{"id": "1", "v": "a"}, {"id": "2", "v": "b"}, {"id": "3", "v": "Gr\u00fc\u00dfe"}, {"id": "4", "v": "d"}]
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for number in range(70_000):
+            archive.writestr(f"{number}.jsonl", f'{{"n":{number}}}')
+    store[1].upload_file(str(path), BUCKET, "archives/many.zip")
+    _, rows = read(connector, store, tmp_path, "archives/many.zip", {"filetype": "jsonl"})
+    assert [row["n"] for row in rows] == list(range(70_000)), "more than four bytes can count"

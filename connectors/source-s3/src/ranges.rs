@@ -81,20 +81,27 @@ pub(crate) struct Ranges {
     trouble: Trouble,
     asked: VecDeque<AskedBody>,
     next: u64,
+    end: u64,
     body: Option<Body>,
 }
 
 impl Ranges {
     /// `first` is what [`first_range`] says, where that was asked for before.
     pub(crate) fn new(place: Place, trouble: Trouble, first: Option<AskedBody>) -> Self {
-        let next = if first.is_some() { first_range(place.entry.size).1 } else { 0 };
-        Self { place, trouble, asked: first.into_iter().collect(), next, body: None }
+        let end = place.entry.size;
+        let next = if first.is_some() { first_range(end).1 } else { 0 };
+        Self { place, trouble, asked: first.into_iter().collect(), next, end, body: None }
+    }
+
+    /// Only the bytes from `start` to before `end`.
+    pub(crate) fn part(place: Place, trouble: Trouble, start: u64, end: u64) -> Self {
+        let end = end.min(place.entry.size);
+        Self { place, trouble, asked: VecDeque::new(), next: start.min(end), end, body: None }
     }
 
     fn fill(&mut self) {
-        let size = self.place.entry.size;
-        while self.asked.len() < IN_FLIGHT && self.next < size {
-            let end = range_end(self.next, size);
+        while self.asked.len() < IN_FLIGHT && self.next < self.end {
+            let end = range_end(self.next, self.end);
             self.asked.push_back(self.place.ask(self.next, end));
             self.next = end;
         }

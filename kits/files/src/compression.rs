@@ -12,7 +12,7 @@ use crate::options::Options;
 
 const BLOCK_BYTES: usize = 128 << 10;
 /// Decompressed bytes that no ratio applies to: small files may repeat themselves as they like.
-const RATIO_FREE_BYTES: u64 = 16 << 20;
+pub(crate) const RATIO_FREE_BYTES: u64 = 16 << 20;
 /// The largest zstd window followed, as a power of two. It is memory: 32 MiB.
 const ZSTD_WINDOW_LOG: u32 = 25;
 

@@ -1,6 +1,6 @@
 //! Files of rows, wherever they are kept: what sources of files share.
 //!
-//! What lives here: [compression], [encoding], CSV ([`Table`], [`rows`]), JSON ([`json`]), Parquet
+//! What lives here: [compression], [zip], [encoding], CSV ([`Table`], [`rows`]), JSON ([`json`]), Parquet
 //! ([`Parquet`]) and Avro ([`Avro`]), each as a sample that tells the columns ([`sample`]) and as rows sent to a stream ([`Target`]).
 //! What does not: where files are and how their bytes are had, what configs call the options (they
 //! become [`Options`]), states.
@@ -21,6 +21,7 @@ pub mod sample;
 mod table;
 mod target;
 mod values;
+pub mod zip;
 
 use std::io::{self, Read};
 

@@ -133,14 +133,6 @@ fn s3_14_truncated_gzip_is_an_error_and_bombs_are_cut_off() {
 }
 
 #[test]
-fn s3_14_archives_of_files_are_refused_by_name() {
-    let lake = Lake::csv();
-    lake.put("a.zip", b"PK\x03\x04................", 0);
-    let error = lake.check().error();
-    assert!(error.contains("zip") && error.contains("not supported"), "{error}");
-}
-
-#[test]
 fn s3_09_headers_that_cannot_be_columns_are_refused_with_their_place() {
     for (text, part) in [("a,,c\n1,2,3\n", "column 2"), ("a,b,a\n1,2,3\n", "column 3")] {
         let lake = Lake::csv();

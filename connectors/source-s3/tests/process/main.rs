@@ -1,5 +1,6 @@
 //! The binary against real stores.
 
+mod archives;
 mod bad_input;
 mod faults;
 mod formats;
