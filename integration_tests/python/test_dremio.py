@@ -3,7 +3,9 @@ server, ours is, before our connector relies on it."""
 
 import datetime
 import decimal
+import json
 import math
+import subprocess
 
 import adbc_driver_flightsql.dbapi
 import adbc_driver_manager
@@ -11,8 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from adbc_driver_flightsql import DatabaseOptions
-from conftest import BIN
+from conftest import BIN, ROOT
 from dremio_server import PASSWORD, TOKEN, USER, Roapi, StandIn
+from test_parquet import file_source, sync
 
 # The tests' own client gives up by then.
 TIMEOUTS = {f"adbc.flight.sql.rpc.timeout_seconds.{call}": "30" for call in ("fetch", "query", "update")}
@@ -318,3 +321,65 @@ def test_roapi_is_a_peer_for_log_in_definitions_inserts_and_reads(roapi):
         run(connection, "INSERT INTO u VALUES (1, 'it''s'), (2, NULL)")
         rows = run(connection, 'SELECT id, "Value" FROM u ORDER BY id')
         assert [tuple(row.values()) for row in rows] == [(1, "it's"), (2, None)]
+
+
+def destination(server, **more):
+    config = {"host": "127.0.0.1", "port": server.port, "username": USER, "password": PASSWORD, "project": "lake",
+              "dataset": "production", "ssl": False, "connection_type": "Arrow Flight", **more}
+    return {"connector": "destination-dremio", "config": config}
+
+
+def written(connection, sql):
+    return [tuple(row.values()) for row in run(connection, sql)]
+
+
+def jsonl(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return file_source(path, format="jsonl")
+
+
+def test_ferry_overwrites_appends_and_deduplicates(tmp_path, dremio, client):
+    rows = [{"id": n, "price": n / 4, "name": f"it's № {n}", "day": "2024-02-29", "tags": [n, None]} for n in range(500)]
+    for mode, counts in [("overwrite", [500, 400]), ("append", [500, 900]), ("append_dedup", [500, 500])]:
+        stream = {"name": mode, "destination_sync_mode": mode}
+        if mode == "append_dedup":
+            stream["primary_key"] = [["id"]]
+        table = f"lake.production.{mode}"
+        for count, part in zip(counts, [rows, [{**row, "name": "again"} for row in rows[100:]]]):
+            source = jsonl(tmp_path / "rows.jsonl", part)
+            source["config"]["dataset_name"] = mode
+            report = sync(tmp_path, source, destination(dremio), [stream])
+            assert report["streams"][0]["committed"] == len(part), report
+            assert written(client, f"SELECT COUNT(*), COUNT(DISTINCT id) FROM {table}") == [(count, min(count, 500))]
+        found = written(client, f"SELECT price, name, tags FROM {table} WHERE id = 7 OR id = 499 ORDER BY id, name")
+        assert (499 / 4, "again", "[499, null]") in found
+        assert ((7 / 4, "it's № 7", "[7, null]") in found) == (mode != "overwrite")
+
+
+def test_ferry_writes_generated_rows_over_tls(tmp_path, start):
+    server = start("--tls", "--demand-cookies")
+    source = {"connector": "source-faker", "config": {"count": 300, "seed": 7}}
+    more = {"host": "localhost", "ssl": True, "ca_certificate": server.certificate.read_text()}
+    report = sync(tmp_path, source, destination(server, **more))
+    roots = {DatabaseOptions.TLS_ROOT_CERTS.value: server.certificate.read_text()}
+    with connect(server.port, scheme="grpc+tls", **roots) as connection:
+        tables = run(connection, "SELECT TABLE_NAME FROM INFORMATION_SCHEMA.\"TABLES\" WHERE TABLE_NAME NOT LIKE '%\\_\\_ferry%' ESCAPE '\\'")
+        counts = [written(connection, f"SELECT COUNT(*) FROM lake.production.\"{table['TABLE_NAME']}\"")[0][0] for table in tables]
+    committed = sorted(stream["committed"] for stream in report["streams"])
+    assert counts and sorted(counts) == committed, (tables, report)
+
+
+def test_the_connectors_check_makes_fills_reads_and_drops_a_table_in_roapi(tmp_path, roapi):
+    config = {"host": "127.0.0.1", "port": roapi.port, "username": Roapi.USER, "password": "wrong", "dataset": "public"}
+
+    def check():
+        (tmp_path / "config.json").write_text(json.dumps(config))
+        command = [BIN / "destination-dremio", "check", "--config", tmp_path / "config.json"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        [status] = [line for line in map(json.loads, done.stdout.splitlines()) if line["type"] == "CONNECTION_STATUS"]
+        return status["connectionStatus"]
+
+    refused = check()
+    assert refused["status"] == "FAILED" and "`password`" in refused["message"]
+    config["password"] = Roapi.PASSWORD
+    assert check()["status"] == "SUCCEEDED"
