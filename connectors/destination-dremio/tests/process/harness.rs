@@ -1,14 +1,16 @@
 //! Runs the connector and reads back what it wrote.
 
 use serde_json::{Value, json};
+use testkit::services::{ObjectStore, StoreKind};
 use testkit::{Connector, Folder, Invocation, Output};
-use testkit_dremio::{Dremio, Options};
+use testkit_dremio::{Dremio, Options, Source};
 
 /// A server with a config that leads to it.
 pub(crate) struct Site {
     pub(crate) server: Dremio,
     pub(crate) folder: Folder,
     pub(crate) config: Value,
+    store: Option<ObjectStore>,
 }
 
 impl Site {
@@ -22,7 +24,33 @@ impl Site {
         // As short as a busy machine allows: each test that loses an answer waits as long.
         config["lost_answer_wait_secs"] = 2.into();
         config["busy_wait_secs"] = 20.into();
-        Self { server, folder: Folder::new(), config }
+        Self { server, folder: Folder::new(), config, store: None }
+    }
+
+    /// With rows staged in a store that the server has as the source `minio`.
+    pub(crate) fn staged() -> Self {
+        let store = ObjectStore::start(StoreKind::Strict);
+        let bucket = Source::Store(store.files(ObjectStore::BUCKET));
+        let mut site = Self::with(Dremio::options().source("minio", bucket));
+        site.config["staging"] = json!({
+            "location": "minio/staging", "s3_bucket_name": ObjectStore::BUCKET, "s3_bucket_path": "staging",
+            "s3_bucket_region": "us-east-1", "s3_endpoint": store.endpoint(),
+            "access_key_id": ObjectStore::ACCESS_KEY, "secret_access_key": ObjectStore::SECRET_KEY,
+        });
+        site.store = Some(store);
+        site
+    }
+
+    /// Either way of loading.
+    pub(crate) fn both() -> [Self; 2] {
+        [Self::new(), Self::staged()]
+    }
+
+    /// The files that are staged now.
+    pub(crate) fn staged_files(&self) -> Vec<String> {
+        let folder = self.store.as_ref().unwrap().files(ObjectStore::BUCKET).join("staging");
+        let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+        entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect()
     }
 
     pub(crate) fn check(&self) -> Output {
@@ -87,7 +115,7 @@ pub(crate) fn connector() -> Connector {
 /// Nothing that anybody can read holds what only the two ends may know.
 pub(crate) fn said_no_secret(output: Output) -> Output {
     let text: String = output.lines.iter().map(|line| String::from_utf8_lossy(&line.raw)).collect();
-    for secret in [Dremio::PASSWORD, Dremio::TOKEN, "a-bearer-token"] {
+    for secret in [Dremio::PASSWORD, Dremio::TOKEN, "a-bearer-token", ObjectStore::SECRET_KEY] {
         // Its quotation mark is escaped within JSON.
         let escaped = secret.replace('"', "\\\"");
         for secret in [secret, &escaped] {

@@ -4,5 +4,6 @@ mod check;
 mod faults;
 mod harness;
 mod modes;
+mod staged;
 mod trouble;
 mod values;

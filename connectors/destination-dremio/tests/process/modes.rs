@@ -59,7 +59,10 @@ fn append_adds_to_a_table_and_to_what_an_overwrite_left() {
 
 #[test]
 fn dw_07_of_two_rows_with_one_key_the_newest_stays() {
-    let site = Site::new();
+    Site::both().iter().for_each(the_newest_stays);
+}
+
+fn the_newest_stays(site: &Site) {
     let at = |id: i64, v: &str, at: &str| record(&json!({"id": id, "v": v, "at": at}));
     let first = at(1, "newest", "2024-01-03T00:00:00Z")
         + &at(1, "oldest", "2024-01-01T00:00:00Z")
