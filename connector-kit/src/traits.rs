@@ -245,8 +245,8 @@ pub enum Outcome {
     Incomplete,
 }
 
-/// Writes one stream. Calls come one at a time, in order: any number of `write` and
-/// `flush`, then one `finish`.
+/// Writes one stream. Calls come one at a time, in order: any number of `write`, `flush`
+/// and `ended`, then one `finish`.
 pub trait StreamWriter: Send {
     /// Takes the rows. Promises nothing about durability.
     ///
@@ -259,6 +259,15 @@ pub trait StreamWriter: Send {
     /// # Errors
     /// Ends the run.
     fn flush(&mut self) -> impl Future<Output = Result<()>> + Send;
+
+    /// The source says that no more rows of the stream come in this run; it may have told an untruth. The place to give
+    /// back memory that only more rows would need, where no `flush` follows soon.
+    ///
+    /// # Errors
+    /// Ends the run.
+    fn ended(&mut self) -> impl Future<Output = Result<()>> + Send {
+        async { Ok(()) }
+    }
 
     /// Publishes, or leaves the old rows visible; see [`Outcome`]. Always called after a
     /// `flush` that succeeded, except when the run failed; then with `Incomplete`.

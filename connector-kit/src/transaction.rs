@@ -141,6 +141,7 @@ impl<D: TransactionalDestination> Driver<'_, D> {
                 Event::Status(index, status) => {
                     self.statuses.seen(index, status);
                     if status == StreamStatusKind::Complete {
+                        self.ended(index).await?;
                         // No more rows of it come, so none comes twice.
                         self.ledger.boundary(index);
                         self.boundary(true).await?;
@@ -159,6 +160,11 @@ impl<D: TransactionalDestination> Driver<'_, D> {
         self.ledger.took(index, batch.digest(), batch.bytes());
         self.marks.bytes += batch.bytes() as u64;
         Ok(())
+    }
+
+    async fn ended(&mut self, index: usize) -> Result<()> {
+        let Some(writer) = &mut self.writers[index] else { return Ok(()) };
+        writer.ended().await.map_err(|e| e.for_stream(&self.streams[index].descriptor))
     }
 
     /// A stream has come to where a later run would go on.
