@@ -56,6 +56,14 @@ impl StreamWriter for S3Writer {
         }
     }
 
+    /// The object is ended, for the commit may be far away; a flush ends it otherwise.
+    async fn ended(&mut self) -> Result<()> {
+        match self {
+            Self::Together(member) => member.lock().await.work.close_object().await,
+            Self::Alone(_) | Self::Counting => Ok(()),
+        }
+    }
+
     async fn finish(self, outcome: Outcome) -> Result<()> {
         match (self, outcome) {
             (Self::Alone(mut work), Outcome::Complete) => {

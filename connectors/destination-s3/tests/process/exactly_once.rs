@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use serde_json::{Value, json};
 use testkit::services::{Action, FaultyStore};
 
-use crate::harness::{BINARY, ROOT, Run, STATE, Site, finish, owned, row, rows, run, status, stream};
+use crate::harness::{BINARY, ROOT, Run, STATE, Site, finish, noise, owned, row, rows, run, status, stream};
 
 /// As ferry says which run it is.
 fn of_connection(command: &mut Command, connection: &str, job: &str) {
@@ -131,6 +131,26 @@ fn a_second_attempt_at_a_job_adds_a_whole_stream_once_and_another_job_adds_it_ag
     let broken = [status("STARTED"), row(2, "b"), state(1), status("INCOMPLETE")].concat();
     assert_eq!(write(&site, &[stream], "c", "3", &broken).states(), 0, "held until it is complete");
     assert_eq!(site.rows().len(), 2);
+}
+
+#[test]
+fn a_stream_that_is_complete_takes_no_room_from_those_that_follow() {
+    const STREAMS: usize = 45;
+    let site = Site::jsonl();
+    let (mut streams, mut input) = (Vec::new(), String::new());
+    for n in 0..STREAMS {
+        let mut overwrite = stream("overwrite");
+        overwrite["sync_mode"] = "full_refresh".into();
+        overwrite["stream"]["name"] = format!("s{n}").into();
+        streams.push(overwrite);
+        // Together more than may wait to be sent; the last one is large.
+        let count = if n + 1 < STREAMS { 14 } else { 75 };
+        let rows = (0..count).map(|id| row(id, &noise(id as u64, 64 << 10)));
+        input += &whole(&[rows.collect(), state(1)]).replace("\"s\"", &format!("\"s{n}\""));
+    }
+    let run = write(&site, &streams, "c", "1", &input);
+    assert!(run.ok && run.states() == STREAMS, "{}", &run.text[..run.text.len().min(2_000)]);
+    assert_eq!(site.objects().len(), STREAMS, "one for each");
 }
 
 /// A run of `connection` whose commit is reached while its objects are not completed, or is not reached.
