@@ -178,7 +178,17 @@ impl Inserter {
             let range = Range { first: id(0), last: id(written.rows - 1), rows: written.rows as u64 };
             let work = Arrival { table: &self.table, range: &range, verb: "INSERT INTO" };
             match session.once(&doing, statement, &work).await {
-                Ok(()) => {
+                Ok(answer) => {
+                    let told = answer.and_then(|answer| answer.number()).and_then(|n| u64::try_from(n).ok());
+                    if told.is_some_and(|told| told != range.rows) && work.find(session).await? != Found::Done
+                    {
+                        return Err(Error::system(format!(
+                            "Dremio took {} of {} rows that were inserted into the table {}.",
+                            told.unwrap_or_default(),
+                            range.rows,
+                            self.table
+                        )));
+                    }
                     if let Some(cut) = self.cut(session, &range, &written.long_texts).await? {
                         work.undo(session).await?;
                         self.limit_texts(cut);

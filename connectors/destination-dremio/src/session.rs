@@ -121,17 +121,22 @@ impl Session {
         }
     }
 
-    /// Runs a statement that must be done once.
-    pub(crate) async fn once<W: Work>(&self, doing: &str, sql: Statement, work: &W) -> Result<(), Failure> {
+    /// Runs a statement that must be done once. What it answers is given back, unless the answer was lost.
+    pub(crate) async fn once<W: Work>(
+        &self,
+        doing: &str,
+        sql: Statement,
+        work: &W,
+    ) -> Result<Option<Table>, Failure> {
         let mut patience = Patience::new(self);
         // How often it was sent and may have arrived.
         let mut sent = 0_u32;
         loop {
             let error = match self.run(&sql).await {
-                Ok(_) if sent == 0 => return Ok(()),
+                Ok(answer) if sent == 0 => return Ok(Some(answer)),
                 // An earlier one may have been done after all.
                 Ok(_) => match work.find(self).await? {
-                    Found::Done | Found::Nothing => return Ok(()),
+                    Found::Done | Found::Nothing => return Ok(None),
                     Found::Otherwise => {
                         tracing::warn!(
                             "Cannot be sure how often Dremio did this: {doing}. It is taken back and done anew."
@@ -155,7 +160,7 @@ impl Session {
             }
             sent += 1;
             match self.look(&error, sent, work).await? {
-                Found::Done => return Ok(()),
+                Found::Done => return Ok(None),
                 Found::Nothing => {}
                 Found::Otherwise => work.undo(self).await?,
             }
