@@ -2,6 +2,7 @@
 //! given their types, secrets known, readable files warned about.
 
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 use protocol::ConnectorSpecification;
 use serde_json::Value;
@@ -57,13 +58,19 @@ impl Ends {
     ) -> Result<Self, Error> {
         let find = |end: &Endpoint| {
             let placement = Placement { label: label.map(str::to_owned), ..end.placement.clone() };
-            let found = Connector::find(&end.connector, file.directory(), &placement, interrupt)?;
-            if let (Program::Image(image), Some(label)) = (&found.program, label) {
-                image.sweep(label);
-            }
-            Ok::<_, Error>(found)
+            Connector::find(&end.connector, file.directory(), &placement, interrupt)
         };
-        let (source, destination) = (find(&file.source)?, find(&file.destination)?);
+        let (source, destination) = std::thread::scope(|scope| {
+            let other = scope.spawn(|| find(&file.destination));
+            let source = find(&file.source);
+            let lost = || Err(Failure::fatal(Origin::Ferry, "a thread ended unexpectedly").into());
+            (source, other.join().unwrap_or_else(|_| lost()))
+        });
+        let (source, destination) = (source?, destination?);
+        if let Some(label) = label {
+            // Before any container of ours is started: the label does not tell it from an older one.
+            sweep(&[&source, &destination], label);
+        }
         let mut secrets: Vec<String> = file.source.filled_in.0.clone();
         secrets.extend(file.destination.filled_in.0.iter().cloned());
         let log = JobLog::nowhere(Masker::new(secrets.iter().map(String::as_str)));
@@ -99,6 +106,19 @@ impl Ends {
             masker,
             warnings,
         })
+    }
+}
+
+/// Removes what an earlier run left in each runtime that is used.
+fn sweep(ends: &[&Connector], label: &str) {
+    let mut swept: Vec<&Path> = Vec::new();
+    for end in ends {
+        if let Program::Image(image) = &end.program
+            && !swept.contains(&image.runtime())
+        {
+            image.sweep(label);
+            swept.push(image.runtime());
+        }
     }
 }
 

@@ -188,7 +188,7 @@ fn a_container_that_does_not_listen_is_removed_all_the_same() {
 }
 
 #[test]
-fn a_signal_ends_both_containers_at_a_durable_state_and_the_next_run_goes_on() {
+fn a_signal_ends_both_containers_at_a_durable_state() {
     let containers = Containers::new();
     let (source, destination) = (containers.image("source-faker"), containers.image("destination-local"));
     let folder = with_lake();
@@ -199,6 +199,8 @@ fn a_signal_ends_both_containers_at_a_durable_state_and_the_next_run_goes_on() {
     let output = running.wait();
     assert!(output.exit == Exit::Code(1) && output.stderr.contains("stopped by a signal"), "{output}");
     assert_eq!(containers.list(), Vec::<String>::new());
+    let shown = ferry(&containers, &folder, &["state", "show", "sync.yaml"]).output();
+    assert!(format!("{shown}").contains("users"), "a state was reached: {shown}");
 }
 
 #[test]

@@ -39,6 +39,8 @@ pub struct Image {
     pub reference: String,
     /// What that meant when it was found; a tag that moves during a job changes nothing.
     pub id: String,
+    /// The container can hold our pipes themselves.
+    direct: bool,
 }
 
 /// Whether a connector's name is an image's: with a tag, or with a slash and not a path.
@@ -64,8 +66,13 @@ impl Image {
         if reference.starts_with('-') || reference.bytes().any(|b| b.is_ascii_whitespace()) {
             return Err(usage("is no name of an image; write it as org/source-x:1.0".into()));
         }
-        if let Some(id) = id_of(&runtime, reference) {
-            return Ok(Self { runtime, reference: reference.to_owned(), id });
+        // Both at once: either takes its time.
+        let (id, direct) = std::thread::scope(|scope| {
+            let direct = scope.spawn(|| hands_on_pipes(&runtime));
+            (id_of(&runtime, reference), direct.join().unwrap_or(false))
+        });
+        if let Some(id) = id {
+            return Ok(Self { runtime, reference: reference.to_owned(), id, direct });
         }
         say(&format!("{reference} is not on this machine; fetching it"));
         let mut pull = Command::new(&runtime);
@@ -80,7 +87,7 @@ impl Image {
             return Err(Failure::fatal(Origin::Ferry, "stopped by a signal").into());
         }
         match id_of(&runtime, reference) {
-            Some(id) => Ok(Self { runtime, reference: reference.to_owned(), id }),
+            Some(id) => Ok(Self { runtime, reference: reference.to_owned(), id, direct }),
             None => {
                 let tail = if well { String::new() } else { format!(": {}", process.stderr_tail()) };
                 let name = runtime.display();
@@ -100,8 +107,10 @@ impl Image {
         let container =
             Container { runtime: self.runtime.clone(), name: fresh_name(), removal: Mutex::default() };
         let mut command = Command::new(&self.runtime);
-        // Its output goes through us alone: runtimes keep a copy of it otherwise, of every row.
-        command.args(["run", "--rm", "--log-driver=none", "--name", &container.name]);
+        // Its output goes to us alone: runtimes keep a copy of it otherwise, of every row. At best they do not even
+        // pass it on, and the container has our pipes for its own.
+        let driver = if self.direct { "--log-driver=passthrough" } else { "--log-driver=none" };
+        command.args(["run", "--rm", driver, "--name", &container.name]);
         if call.stdin {
             command.arg("--interactive");
         }
@@ -148,6 +157,12 @@ impl Image {
         })
     }
 
+    /// The program that runs it.
+    #[must_use]
+    pub fn runtime(&self) -> &Path {
+        &self.runtime
+    }
+
     /// Removes containers that an earlier run of the same sync left: killed, it could not.
     pub fn sweep(&self, label: &str) {
         let listed = Command::new(&self.runtime)
@@ -188,6 +203,20 @@ fn runtime(named: Option<&str>) -> Result<PathBuf, Error> {
 fn works(runtime: &Path) -> bool {
     let told = Command::new(runtime).args(["ps", "--quiet"]).stdin(Stdio::null()).output();
     told.is_ok_and(|told| told.status.success())
+}
+
+/// podman on this very machine can give a container the pipes that it was started with; others copy every byte through
+/// two or three processes.
+fn hands_on_pipes(runtime: &Path) -> bool {
+    // A server besides the client: it is not podman, or not here.
+    let format = "{{.Client.Version}} {{if .Server}}remote{{end}}";
+    let told = Command::new(runtime).args(["version", "--format", format]).stdin(Stdio::null()).output();
+    told.is_ok_and(|told| told.status.success() && knows_passthrough(&String::from_utf8_lossy(&told.stdout)))
+}
+
+fn knows_passthrough(told: &str) -> bool {
+    let major = told.trim().split('.').next().and_then(|major| major.parse::<u32>().ok());
+    !told.contains("remote") && major.is_some_and(|major| major >= 4)
 }
 
 fn on_path(name: &str) -> Option<PathBuf> {
@@ -275,7 +304,7 @@ fn remove(runtime: &Path, name: &str) {
 
 #[cfg(test)]
 mod tests {
-    use super::{Image, is_image, plain_name, runtime, volume};
+    use super::{Image, is_image, knows_passthrough, plain_name, runtime, volume};
     use crate::error::Origin;
     use crate::launch::{Call, Mount, Placement};
     use crate::resources::Resources;
@@ -299,7 +328,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let config = folder.path().join("source-config.json");
         std::fs::write(&config, r#"{"password": "sesame"}"#).unwrap();
-        let image = Image { runtime: "podman".into(), reference: "o/s:1".into(), id: "abc".into() };
+        let mut image =
+            Image { runtime: "podman".into(), reference: "o/s:1".into(), id: "abc".into(), direct: false };
         let placed = Placement {
             network: Some("host".into()),
             mounts: vec![Mount { host: "/data".into(), inside: "/local".into(), read_only: true }],
@@ -327,10 +357,22 @@ mod tests {
             assert!(line.contains(expected), "{expected}: {line}");
         }
         assert!(!line.contains("sesame"));
+        image.direct = true;
         let spec = Call { verb: "spec", files: vec![], environment: &[], stdin: false };
         let launch = image.launch(&spec, &placed, Origin::Source).unwrap();
-        assert!(launch.command.get_args().any(|a| a == "--network=none"));
+        for expected in ["--network=none", "--log-driver=passthrough"] {
+            assert!(launch.command.get_args().any(|a| a == expected), "{expected}");
+        }
         assert!(!launch.command.get_args().any(|a| a == "--interactive" || a == "host"));
+    }
+
+    #[test]
+    fn pipes_are_handed_on_by_a_podman_of_this_machine_only() {
+        assert!(knows_passthrough("4.3.1 \n") && knows_passthrough("10.0.0-rc1 \n"));
+        // Another machine's, too old a one, and Docker, which knows no such word.
+        for other in ["5.0.0 remote\n", "3.4.4 \n", "28.1.1 remote\n", "<no value>\n", ""] {
+            assert!(!knows_passthrough(other), "{other}");
+        }
     }
 
     #[test]
