@@ -33,6 +33,8 @@ pub(crate) struct Desk {
     pub(crate) statement_limit: usize,
     /// How many bytes of a statement errors repeat.
     pub(crate) repeated: usize,
+    /// Whether a catalog wants its folders made.
+    pub(crate) folders_first: bool,
     jobs: Mutex<Vec<Job>>,
 }
 
@@ -44,6 +46,7 @@ impl Desk {
             field_limit,
             statement_limit,
             repeated: REPEATED,
+            folders_first: false,
             jobs: Mutex::default(),
         }
     }
@@ -91,7 +94,9 @@ impl Desk {
         if sql.len() > self.statement_limit {
             return Err(Refusal::too_large(sql.len(), self.statement_limit));
         }
-        let statement = sql::parse(sql, &Names { sources: &self.sources, context })?;
+        let names = Names { sources: &self.sources, context };
+        let statement = sql::parse(sql, &names)?;
+        self.check_folder(&names, &statement)?;
         match &statement {
             Statement::Change(change) => self.check_change(change)?,
             Statement::AddColumns { place, columns } => {
@@ -131,6 +136,22 @@ impl Desk {
             Statement::Query(_) | Statement::CreateTable { .. } | Statement::CreateFolder { .. } => {}
         }
         Ok(statement)
+    }
+
+    fn check_folder(&self, names: &Names<'_>, statement: &Statement) -> Result<(), Refusal> {
+        let (Statement::CreateTable { place, .. }
+        | Statement::CreateView { place, .. }
+        | Statement::CreateFolder { place }) = statement
+        else {
+            return Ok(());
+        };
+        // A source is there without being made.
+        let made = !place.schema.contains('.') || self.engine.has_schema(&place.schema);
+        if made || !self.folders_first || !matches!(names.source(place), Some(Source::Catalog)) {
+            return Ok(());
+        }
+        let path: Vec<String> = place.schema.split('.').map(str::to_owned).collect();
+        Err(absent(&path))
     }
 
     /// A query, as the engine takes it.
@@ -225,8 +246,10 @@ impl Desk {
                 self.create(&place, format!("CREATE TABLE {} {definition}", place.duck()))?;
                 said("Created table", &place)
             }
-            // It comes into being with the first table, with which DuckDB's schema does.
-            Statement::CreateFolder { place } => said("Created folder", &place),
+            Statement::CreateFolder { place } => {
+                run(format!("CREATE SCHEMA IF NOT EXISTS {}", quoted(&place.dremio())))?;
+                said("Created folder", &place)
+            }
             Statement::CreateView { place, query, written, .. } => {
                 let (schema, name) = (string(&place.schema), string(&place.name));
                 self.engine.run(

@@ -112,6 +112,12 @@ impl Engine {
         })
     }
 
+    pub(crate) fn has_schema(&self, schema: &str) -> bool {
+        let name = crate::sql::string(schema);
+        let sql = format!("SELECT 1 FROM duckdb_schemas() WHERE lower(schema_name) = lower({name})");
+        self.rows(&sql).is_ok_and(|rows| !rows.is_empty())
+    }
+
     /// Rows as JSON: numbers up to 64 bits, booleans and strings as such, the rest as text.
     pub(crate) fn rows(&self, sql: &str) -> Result<Vec<Vec<Value>>, Refusal> {
         let (answer, _) = self.ask(&json!({"op": "rows", "sql": sql}))?;

@@ -31,7 +31,8 @@
 //!
 //! **Names.** Case-insensitive, kept as written; reserved words need quotes. At the top are sources
 //! ([`Source`]): `lake`, a catalog with tables and views; `store`, a store of objects with tables,
-//! files and no views; `space`, with views only. Folders come into being with the first table.
+//! files and no views; `space`, with views only. Folders come into being with the first table
+//! ([`Options::folders_first`]).
 //! `INFORMATION_SCHEMA.SCHEMATA`, `"TABLES"`, `COLUMNS` and `VIEWS`, `sys.jobs_recent` and `sys.version` can be queried.
 //!
 //! **Errors.** As Dremio maps them: grammar and names `INVALID_ARGUMENT`, privileges `PERMISSION_DENIED`,

@@ -32,6 +32,7 @@ pub struct Options {
     updates: bool,
     silent: bool,
     whole_messages: bool,
+    folders_first: bool,
     field_limit: usize,
     statement_limit: usize,
     sources: Vec<(String, Source)>,
@@ -85,6 +86,13 @@ impl Options {
     #[must_use]
     pub fn whole_messages(mut self) -> Self {
         self.whole_messages = true;
+        self
+    }
+
+    /// In a catalog, wants a folder made by CREATE FOLDER, in one that is there, before anything can be in it.
+    #[must_use]
+    pub fn folders_first(mut self) -> Self {
+        self.folders_first = true;
         self
     }
 
@@ -148,6 +156,7 @@ impl Dremio {
             updates: false,
             silent: false,
             whole_messages: false,
+            folders_first: false,
             field_limit: 32_000,
             statement_limit: LONGEST_MESSAGE,
             sources: Vec::new(),
@@ -167,6 +176,7 @@ impl Dremio {
         if options.whole_messages {
             desk.repeated = usize::MAX;
         }
+        desk.folders_first = options.folders_first;
         let statements = Statements { desk: Arc::new(desk), faults: Arc::new(Faults::default()) };
         let people = Arc::new(People::new(options.demand_cookies));
         let service =

@@ -97,6 +97,29 @@ fn dw_01_without_a_list_of_jobs_the_connector_waits_before_it_looks() {
 }
 
 #[test]
+fn dw_01_an_insert_that_comes_late_after_all_is_taken_out() {
+    let site = Site::new();
+    site.server.faults("sys.jobs_recent", Stage::Planned, Fault::denied("SELECT", "sys.jobs_recent"), 0, 999);
+    // Nobody can know of it, so it is sent again after two seconds; both are there when the second one answers.
+    site.server.fault(INSERT, Fault::CutThenRun(LATE));
+    site.server.fault(INSERT, Fault::Wakes(LATE));
+    let output = site.sync(stream("append"), &(many(0..10, 10) + STATE));
+    assert!(site.server.met() == 2 && site.ran(INSERT) >= 2, "{output}");
+    each_once(&site, 10);
+}
+
+#[test]
+fn dw_01_a_connection_cut_while_a_statement_is_planned_costs_nothing() {
+    for start in ["SELECT", "CREATE TABLE", INSERT] {
+        let site = Site::new();
+        site.server.faults(start, Stage::Planned, Fault::CutBefore, 0, 2);
+        let output = site.sync(stream("append"), &(many(0..10, 10) + STATE));
+        assert_eq!((site.server.met(), site.ran(INSERT)), (2, 1), "{start}: {output}");
+        each_once(&site, 10);
+    }
+}
+
+#[test]
 fn dw_02_what_a_killed_attempt_has_gathered_is_never_shown() {
     for mode in ["append_dedup", "overwrite"] {
         let site = Site::new();

@@ -2,7 +2,7 @@
 
 use crate::harness::{STATE, Site, generation, owned, record, rows, states, status, stream};
 use serde_json::json;
-use testkit_dremio::Stage;
+use testkit_dremio::{Dremio, Fault, Stage};
 
 fn complete(input: &str) -> String {
     input.to_owned() + STATE + &status("COMPLETE")
@@ -166,6 +166,53 @@ fn a_namespace_is_a_folder() {
 }
 
 #[test]
+fn folders_that_are_not_there_are_made() {
+    let mut site = Site::with(Dremio::options().folders_first());
+    site.config["dataset"] = "lake.raw.shop".into();
+    let mut stream = stream("overwrite");
+    stream["stream"]["namespace"] = "eu".into();
+    let named = |text: String| {
+        text.replace("\"stream\":\"s\"", "\"stream\":\"s\",\"namespace\":\"eu\"")
+            .replace("\"name\":\"s\"", "\"name\":\"s\",\"namespace\":\"eu\"")
+    };
+    for id in [1, 2] {
+        site.sync(stream.clone(), &named(complete(&rows(&[(id, "a")]))));
+        assert_eq!(site.server.query("SELECT id FROM lake.raw.shop.eu.s"), [vec![json!(id)]]);
+    }
+    // A check needs the folder, too.
+    let mut site = Site::with(Dremio::options().folders_first());
+    site.config["dataset"] = "lake.raw.shop".into();
+    let output = site.check();
+    assert!(
+        output.lines.iter().any(|line| String::from_utf8_lossy(&line.raw).contains("SUCCEEDED")),
+        "{output}"
+    );
+}
+
+#[test]
+fn an_overwrite_of_a_table_that_append_made_replaces_its_rows() {
+    let site = Site::new();
+    site.sync(stream("append"), &(rows(&[(1, "a"), (2, "b")]) + STATE));
+    site.sync(stream("overwrite"), &complete(&rows(&[(2, "new")])));
+    assert_eq!((site.rows(), site.tables()), (owned(&[(2, "new")]), vec!["s".to_owned()]));
+    // And one whose type has changed.
+    let mut changed = stream("overwrite");
+    changed["stream"]["json_schema"]["properties"]["v"] = json!({"type": "integer"});
+    site.sync(changed, &complete(&record(&json!({"id": 3, "v": 7}))));
+    assert_eq!(site.server.query("SELECT id, v FROM lake.production.s"), [vec![json!(3), json!(7)]]);
+}
+
+#[test]
+fn an_overwrite_takes_changed_types_behind_its_view() {
+    let site = Site::new();
+    site.sync(stream("overwrite"), &complete(&rows(&[(1, "a")])));
+    let mut changed = stream("overwrite");
+    changed["stream"]["json_schema"]["properties"]["v"] = json!({"type": "boolean"});
+    site.sync(changed, &complete(&record(&json!({"id": 3, "v": true}))));
+    assert_eq!(site.server.query("SELECT id, v FROM lake.production.s"), [vec![json!(3), json!(true)]]);
+}
+
+#[test]
 fn dw_05_an_attempt_after_one_that_had_switched_keeps_the_full_table() {
     let site = Site::new();
     site.sync(generation("overwrite", 1, 1), &complete(&rows(&[(1, "old")])));
@@ -174,7 +221,7 @@ fn dw_05_an_attempt_after_one_that_had_switched_keeps_the_full_table() {
     site.server.faults(
         "DROP TABLE IF EXISTS \"lake\".\"production\".\"s__ferry_a\"",
         Stage::Run,
-        testkit_dremio::Fault::Hold,
+        Fault::Hold,
         0,
         1,
     );
