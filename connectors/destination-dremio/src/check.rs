@@ -7,6 +7,7 @@ use crate::names::{Place, folder_sql};
 use crate::session::{Session, explained};
 use crate::staged::sample;
 use crate::staging::Stage;
+use crate::table::create_with;
 
 /// Makes a table, puts a row into it, reads it, and drops it.
 pub(crate) async fn check(shared: &Shared, folder: &[String]) -> Result<()> {
@@ -15,8 +16,8 @@ pub(crate) async fn check(shared: &Shared, folder: &[String]) -> Result<()> {
     let id = String::from_utf8_lossy(Stamp::new(None, None).next_id()).replace('-', "");
     let table = Place { folder: folder.to_vec(), name: format!("_ferry_check_{id}") };
     let shown = folder_sql(folder);
-    let create = format!("CREATE TABLE IF NOT EXISTS {} (\"id\" BIGINT, \"note\" VARCHAR)", table.sql());
-    session.settle(&format!("create a table in {shown}"), &create).await?;
+    let doing = format!("create a table in {shown}");
+    create_with(session, &doing, &table, "\"id\" BIGINT, \"note\" VARCHAR").await?;
     let mut used = use_it(session, &table, &shown).await;
     if let (Ok(()), Some(stage)) = (&used, &shared.stage) {
         used = stage_it(session, &table, stage, &format!("{}.parquet", table.name)).await;

@@ -109,20 +109,30 @@ pub(crate) async fn look(session: &Session, names: &StreamNames) -> Result<Stand
 
 /// Makes a table unless it is there.
 pub(crate) async fn create(session: &Session, table: &Place, layout: &Layout) -> Result<()> {
-    let doing = format!("create the table {table}");
-    let sql = format!("CREATE TABLE IF NOT EXISTS {} ({})", table.sql(), layout.all());
-    let error = match session.attempt(&doing, &sql).await {
+    create_with(session, &format!("create the table {table}"), table, &layout.all()).await
+}
+
+/// The same, with columns as SQL has them.
+pub(crate) async fn create_with(session: &Session, doing: &str, table: &Place, columns: &str) -> Result<()> {
+    let sql = format!("CREATE TABLE IF NOT EXISTS {} ({columns})", table.sql());
+    let error = match session.attempt(doing, &sql).await {
         Ok(()) => return Ok(()),
         Err(error) => error,
     };
     // Catalogs want their folders made; stores have them as soon as something is in them.
     if table.folder.len() > 1 && matches!(error.fault(), Fault::Missing | Fault::Refused | Fault::Failed) {
-        let folder = format!("CREATE FOLDER IF NOT EXISTS {}", folder_sql(&table.folder));
-        if session.attempt(&format!("create the folder of the table {table}"), &folder).await.is_ok() {
-            return session.settle(&doing, &sql).await;
+        let mut made = false;
+        for depth in 2..=table.folder.len() {
+            let folder = folder_sql(&table.folder[..depth]);
+            let sql = format!("CREATE FOLDER IF NOT EXISTS {folder}");
+            // One that is there may be somebody else's; only the last one counts.
+            made = session.attempt(&format!("create the folder {folder}"), &sql).await.is_ok();
+        }
+        if made {
+            return session.settle(doing, &sql).await;
         }
     }
-    Err(explained(&doing, error))
+    Err(explained(doing, error))
 }
 
 /// Makes a table anew, without rows.

@@ -37,6 +37,8 @@ const RULES: &[Rule] = &[
     // It runs foreign connectors; not knowing our kit proves that it can.
     Rule { folder: "orchestrator", may_know: &["protocol"], never: &[] },
     Rule { folder: "server", may_know: &["protocol", "orchestrator"], never: &[] },
+    // Of a service's own, for the connectors to it.
+    Rule { folder: "testkit/dremio", may_know: &["testkit"], never: &[] },
     Rule { folder: "testkit", may_know: &["protocol", "connector-kit"], never: &[] },
     Rule { folder: "integration_tests", may_know: &[], never: &[] },
     Rule { folder: "benches", may_know: &["protocol", "connector-kit", "kits/"], never: &[] },
@@ -44,7 +46,7 @@ const RULES: &[Rule] = &[
 ];
 
 /// Tests may use the test kit and whatever the crate itself may know.
-const TESTS_MAY_KNOW: &[&str] = &["testkit"];
+const TESTS_MAY_KNOW: &[&str] = &["testkit", "testkit/"];
 /// These exist only to test; as development they may know anything.
 const TEST_ONLY: &[&str] = &["integration_tests"];
 
