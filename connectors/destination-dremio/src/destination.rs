@@ -10,6 +10,7 @@ use connector_kit::{Connector, Context, Destination, Error, FlushPolicy, Result,
 use crate::check::check;
 use crate::config::Config;
 use crate::names::{self, StreamNames};
+use crate::room::Room;
 use crate::session::Session;
 use crate::staging::Stage;
 use crate::table::{Standing, look};
@@ -35,6 +36,7 @@ pub(crate) struct Shared {
     pub(crate) insert_bytes: usize,
     pub(crate) stage: Option<Stage>,
     pub(crate) deletes: bool,
+    pub(crate) room: Arc<Room>,
 }
 
 impl Connector for DestinationDremio {
@@ -55,6 +57,7 @@ impl Connector for DestinationDremio {
             insert_bytes: config.insert_size_kb as usize * 1024,
             stage: config.staging.as_ref().map(Stage::new).transpose()?,
             deletes: config.deletes(),
+            room: Arc::default(),
         };
         Ok(Self { folder: config.folder()?, shared: Arc::new(shared), found: Mutex::default() })
     }

@@ -4,6 +4,7 @@ use connector_kit::{BatchRow, Error, RAW_ID, Result, tracing};
 use flight_kit::{Fault, Statement};
 
 use crate::names::{Place, quote};
+use crate::room::Share;
 use crate::rows::{Record, RowReader, Waiting};
 use crate::session::{Failure, Found, Session, Work, explained};
 use crate::values::{LongText, Written, in_order, values};
@@ -89,6 +90,7 @@ pub(crate) struct Inserter {
     head: String,
     columns: Vec<String>,
     waiting: Waiting,
+    share: Share,
     /// Bytes of a statement. Halved when Dremio finds one too large.
     most: usize,
     /// Bytes of a text. Lowered when Dremio says that it takes less.
@@ -116,11 +118,11 @@ impl Arrived {
 }
 
 impl Inserter {
-    pub(crate) fn new(table: Place, columns: &[String], most: usize) -> Self {
+    pub(crate) fn new(table: Place, columns: &[String], most: usize, share: Share) -> Self {
         let list = in_order(columns).map(|c| quote(c)).collect::<Vec<_>>().join(",");
         let head = format!("INSERT INTO {} ({list}) VALUES ", table.sql());
         let columns = columns.to_vec();
-        Self { table, head, columns, waiting: Waiting::default(), most, longest_text: usize::MAX }
+        Self { table, head, columns, waiting: Waiting::default(), share, most, longest_text: usize::MAX }
     }
 
     /// Whether a record makes a statement of its own; it is then given to [`Inserter::insert`] rather than kept.
@@ -131,7 +133,9 @@ impl Inserter {
     /// Takes a record; whether there are enough of them to be sent.
     pub(crate) fn take(&mut self, id: [u8; 36], row: &BatchRow<'_>) -> bool {
         self.waiting.push(id, row);
-        self.waiting.bytes() >= self.most || self.waiting.len() * self.columns.len() >= MOST_VALUES
+        self.share.holds(self.waiting.bytes())
+            || self.waiting.bytes() >= self.most
+            || self.waiting.len() * self.columns.len() >= MOST_VALUES
     }
 
     /// Sends what waits.
@@ -141,6 +145,7 @@ impl Inserter {
         let arrived = self.insert(session, rows, &records).await?;
         waiting.clear();
         self.waiting = waiting;
+        self.share.holds(0);
         Ok(arrived)
     }
 

@@ -1,10 +1,13 @@
 //! Rows into one table, by whichever way is quicker: Parquet in a store and COPY INTO, where the config has one, or
 //! INSERT. Rows come to the table in their order, so those of a flush are one range of ids.
 
+use std::sync::Arc;
+
 use connector_kit::{BatchRow, RecordBatch, Result, tracing};
 
 use crate::insert::{Arrived, Inserter, Range};
 use crate::names::Place;
+use crate::room::{Room, Share};
 use crate::rows::{Record, RowReader, check_utf8};
 use crate::session::Session;
 use crate::staged::Stager;
@@ -36,10 +39,11 @@ impl Loader {
         rows: RowReader,
         insert_bytes: usize,
         stage: Option<&Stage>,
+        room: &Arc<Room>,
     ) -> Self {
         Self {
-            inserter: Inserter::new(table.clone(), &layout.columns, insert_bytes),
-            stager: stage.map(|stage| Stager::new(table, layout, stage.clone())),
+            inserter: Inserter::new(table.clone(), &layout.columns, insert_bytes, Share::of(room)),
+            stager: stage.map(|stage| Stager::new(table, layout, stage.clone(), Share::of(room))),
             rows,
             detours: 0,
             sent: None,

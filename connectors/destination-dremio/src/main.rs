@@ -10,6 +10,7 @@ mod load;
 mod merge;
 mod names;
 mod publish;
+mod room;
 mod rows;
 mod session;
 mod staged;

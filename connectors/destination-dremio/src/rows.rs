@@ -244,7 +244,7 @@ impl Waiting {
     pub(crate) fn clear(&mut self) {
         self.spans.clear();
         self.bytes.clear();
-        // One large record may have blown it up.
-        self.bytes.shrink_to(4 << 20);
+        // There may be many of us, and it is soon grown again.
+        self.bytes.shrink_to(64 << 10);
     }
 }

@@ -17,6 +17,7 @@ use parquet::file::properties::WriterProperties;
 use crate::cells::Cell;
 use crate::insert::{Arrival, Arrived, Range};
 use crate::names::{ADDED, Place};
+use crate::room::Share;
 use crate::rows::{CellSink, Record, RowReader};
 use crate::session::Session;
 use crate::staging::Stage;
@@ -25,8 +26,6 @@ use crate::types::ColumnType;
 
 /// Rows are encoded when they have about so many bytes.
 const BATCH_BYTES: usize = 2 << 20;
-/// A file is put into the store when it has about so many, and a row group ends.
-const FILE_BYTES: usize = 8 << 20;
 /// How many files one COPY INTO may name.
 const MOST_FILES: usize = 1_000;
 
@@ -37,8 +36,10 @@ pub(crate) struct Stager {
     stage: Stage,
     schema: SchemaRef,
     columns: Columns,
-    /// Bytes of the rows in `columns`.
+    /// Bytes of the rows in `columns`, and the id of the first.
     held: usize,
+    first: Option<String>,
+    share: Share,
     file: Option<OpenFile>,
     /// In the store, to be loaded.
     files: Vec<String>,
@@ -57,7 +58,7 @@ impl std::fmt::Debug for OpenFile {
 }
 
 impl Stager {
-    pub(crate) fn new(table: Place, layout: &Layout, stage: Stage) -> Self {
+    pub(crate) fn new(table: Place, layout: &Layout, stage: Stage, share: Share) -> Self {
         let fields = layout
             .columns
             .iter()
@@ -69,6 +70,8 @@ impl Stager {
             schema: Arc::new(Schema::new(fields.collect::<Vec<_>>())),
             columns: Columns(layout.types.iter().map(|kind| Column::new(*kind)).collect()),
             held: 0,
+            first: None,
+            share,
             file: None,
             files: Vec::new(),
             arrived: None,
@@ -95,39 +98,29 @@ impl Stager {
         let id = String::from_utf8_lossy(&id).into_owned();
         let range = Range { first: id.clone(), last: id.clone(), rows: 1 };
         Arrived::join(&mut self.arrived, Arrived { range, deletions: added.is_deletion });
-        if self.file.is_none() {
-            self.begin(format!("{id}.parquet"))?;
-        }
+        self.first.get_or_insert(id);
         if self.held >= BATCH_BYTES {
             self.encode()?;
         }
-        let is_full = self
-            .file
-            .as_ref()
-            .is_some_and(|f| f.writer.in_progress_size() + f.writer.bytes_written() >= FILE_BYTES);
-        if is_full {
+        let in_file =
+            self.file.as_ref().map_or(0, |f| f.writer.in_progress_size() + f.writer.bytes_written());
+        // Alone, it may hold as much as all others would.
+        if self.share.holds(self.held + in_file) {
             self.put().await?;
         }
         Ok(())
     }
 
-    fn begin(&mut self, name: String) -> Result<()> {
-        let properties = WriterProperties::builder()
-            .set_compression(Compression::SNAPPY)
-            .set_dictionary_page_size_limit(64 << 10)
-            .set_created_by(concat!("destination-dremio ", env!("CARGO_PKG_VERSION")).to_owned())
-            .build();
-        let writer =
-            ArrowWriter::try_new(Vec::new(), Arc::clone(&self.schema), Some(properties)).map_err(broken)?;
-        self.file = Some(OpenFile { name, writer });
-        Ok(())
-    }
-
+    /// Moves the rows at hand into the file, which is opened no sooner: an open one takes memory of its own.
     fn encode(&mut self) -> Result<()> {
+        let Some(first) = self.first.take() else { return Ok(()) };
         self.held = 0;
-        let Some(file) = &mut self.file else { return Ok(()) };
         let batch = RecordBatch::try_new(Arc::clone(&self.schema), self.columns.finish())
             .map_err(|e| Error::system("Rows cannot be made columns; please report it.").with_source(e))?;
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => none.insert(open(first, &self.schema)?),
+        };
         file.writer.write(&batch).map_err(broken)
     }
 
@@ -138,6 +131,7 @@ impl Stager {
         let bytes = file.writer.into_inner().map_err(broken)?;
         // Noted before it is there, so that it is removed whatever becomes of it.
         self.files.push(file.name.clone());
+        self.share.holds(0);
         self.stage.put(&file.name, bytes).await
     }
 
@@ -186,6 +180,16 @@ impl Stager {
     pub(crate) fn is_full(&self) -> bool {
         self.files.len() >= MOST_FILES - 1
     }
+}
+
+fn open(first: String, schema: &SchemaRef) -> Result<OpenFile> {
+    let properties = WriterProperties::builder()
+        .set_compression(Compression::SNAPPY)
+        .set_dictionary_page_size_limit(64 << 10)
+        .set_created_by(concat!("destination-dremio ", env!("CARGO_PKG_VERSION")).to_owned())
+        .build();
+    let writer = ArrowWriter::try_new(Vec::new(), Arc::clone(schema), Some(properties)).map_err(broken)?;
+    Ok(OpenFile { name: format!("{first}.parquet"), writer })
 }
 
 /// A file of one row, for the check.

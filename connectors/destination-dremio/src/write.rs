@@ -74,7 +74,8 @@ impl DremioWriter {
             Way::Merged(merge) => merge.stage.clone(),
         };
         let rows = RowReader::new(stream, &layout.types);
-        let loader = Loader::new(target, &layout, rows, shared.insert_bytes, shared.stage.as_ref());
+        let loader =
+            Loader::new(target, &layout, rows, shared.insert_bytes, shared.stage.as_ref(), &shared.room);
         let minimum = stream.generation.filter(|_| stream.replaces()).map_or(0, |g| g.minimum);
         Ok(Self { shared: Arc::clone(shared), names, layout, way, loader, minimum })
     }
