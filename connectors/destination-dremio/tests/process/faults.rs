@@ -1,5 +1,6 @@
 //! Answers that are lost, servers that are busy, tokens that expire: nothing is lost and nothing is there twice.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use crate::harness::{STATE, Site, generation, many, owned, rows, states, status, stream};
@@ -37,6 +38,11 @@ fn dw_01_an_insert_whose_answer_is_lost_is_done_once() {
         let output = site.sync(stream("append"), &(many(0..300, 100) + STATE));
         assert_eq!((site.server.met(), states(&output)), (3, 1), "{when}: {output}");
         each_once(&site, 300);
+        // It looked, and so never sent again what had arrived.
+        let inserts: Vec<String> =
+            site.server.statements().into_iter().filter(|sql| sql.starts_with(INSERT)).collect();
+        let distinct: HashSet<&String> = inserts.iter().collect();
+        assert_eq!(distinct.len(), inserts.len(), "{when}");
     }
 }
 
@@ -49,6 +55,7 @@ fn dw_01_a_merge_whose_answer_is_lost_is_done_once() {
         let output = site.sync(stream("append_dedup"), &(rows(&[(1, "new"), (3, "three")]) + STATE));
         assert_eq!((site.server.met(), states(&output)), (1, 1), "{when}: {output}");
         assert_eq!(site.rows(), owned(&[(1, "new"), (2, "two"), (3, "three")]), "{when}");
+        assert_eq!(site.ran("MERGE INTO"), 2, "{when}: one for each sync");
     }
 }
 
