@@ -138,32 +138,37 @@ impl Inserter {
             || self.waiting.len() * self.columns.len() >= MOST_VALUES
     }
 
-    /// Sends what waits.
-    pub(crate) async fn send(&mut self, session: &Session, rows: &mut RowReader) -> Result<Option<Arrived>> {
+    /// Sends what waits. What has arrived is noted, also if the rest fails.
+    pub(crate) async fn send(
+        &mut self,
+        session: &Session,
+        rows: &mut RowReader,
+        arrived: &mut Option<Arrived>,
+    ) -> Result<()> {
         let mut waiting = std::mem::take(&mut self.waiting);
         let records: Vec<Record<'_>> = waiting.records().collect();
-        let arrived = self.insert(session, rows, &records).await?;
+        self.insert(session, rows, &records, arrived).await?;
         waiting.clear();
         self.waiting = waiting;
         self.share.holds(0);
-        Ok(arrived)
+        Ok(())
     }
 
-    /// Sends records.
+    /// Sends records, likewise.
     pub(crate) async fn insert(
         &mut self,
         session: &Session,
         rows: &mut RowReader,
         records: &[Record<'_>],
-    ) -> Result<Option<Arrived>> {
-        let mut arrived = None;
+        arrived: &mut Option<Arrived>,
+    ) -> Result<()> {
         let mut from = 0;
         while from < records.len() {
             let statement = self.statement(session, rows, &records[from..]).await?;
             from += usize::try_from(statement.range.rows).unwrap_or(usize::MAX);
-            Arrived::join(&mut arrived, statement);
+            Arrived::join(arrived, statement);
         }
-        Ok(arrived)
+        Ok(())
     }
 
     /// Sends one statement with the first of these records.

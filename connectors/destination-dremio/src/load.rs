@@ -75,8 +75,7 @@ impl Loader {
             let is_short = row.data.len() + row.meta.map_or(0, <[u8]>::len) <= LONGEST_IN_FILES;
             match &self.stager {
                 Some(_) if is_short => {
-                    let arrived = self.inserter.send(session, &mut self.rows).await?;
-                    arrived.into_iter().for_each(|arrived| self.note(arrived));
+                    self.send_waiting(session).await?;
                     let Some(stager) = &mut self.stager else { continue };
                     stager.take(&mut self.rows, id, &row).await?;
                     if stager.is_full() {
@@ -101,17 +100,26 @@ impl Loader {
     }
 
     async fn insert(&mut self, session: &Session, id: [u8; 36], row: &BatchRow<'_>) -> Result<()> {
-        let arrived = if self.inserter.is_large(row) {
-            let earlier = self.inserter.send(session, &mut self.rows).await?;
-            earlier.into_iter().for_each(|arrived| self.note(arrived));
-            self.inserter.insert(session, &mut self.rows, &[Record::of(&id, row)]).await?
-        } else if self.inserter.take(id, row) {
-            self.inserter.send(session, &mut self.rows).await?
-        } else {
-            None
-        };
-        arrived.into_iter().for_each(|arrived| self.note(arrived));
+        if self.inserter.is_large(row) {
+            self.send_waiting(session).await?;
+            let mut arrived = None;
+            let done =
+                self.inserter.insert(session, &mut self.rows, &[Record::of(&id, row)], &mut arrived).await;
+            arrived.into_iter().for_each(|arrived| self.note(arrived));
+            return done;
+        }
+        if self.inserter.take(id, row) {
+            self.send_waiting(session).await?;
+        }
         Ok(())
+    }
+
+    async fn send_waiting(&mut self, session: &Session) -> Result<()> {
+        // Also of a failure part of the rows has arrived.
+        let mut arrived = None;
+        let done = self.inserter.send(session, &mut self.rows, &mut arrived).await;
+        arrived.into_iter().for_each(|arrived| self.note(arrived));
+        done
     }
 
     async fn copy(&mut self, session: &Session) -> Result<()> {
@@ -125,8 +133,7 @@ impl Loader {
 
     /// Sends what waits. One of the two ways has nothing.
     pub(crate) async fn send(&mut self, session: &Session) -> Result<()> {
-        let arrived = self.inserter.send(session, &mut self.rows).await?;
-        arrived.into_iter().for_each(|arrived| self.note(arrived));
+        self.send_waiting(session).await?;
         self.copy(session).await
     }
 
