@@ -287,6 +287,13 @@ impl Asker<'_> {
     }
 
     fn no_answer<T>(&self, command: &str, told: Told<T>) -> Failure {
+        let refused = told.status.is_some_and(|status| matches!(status.code(), Some(125..=127)));
+        if refused && told.error.is_none() && matches!(self.connector.program, Program::Image(_)) {
+            // What the runtime has to say is the reason.
+            let why = told.tail.lines().last().map(|line| format!(": {line}")).unwrap_or_default();
+            let text = format!("{} {command} {}{why}", self.connector.name, told.how);
+            return Failure::config(self.origin, text).because(told.tail);
+        }
         let mut failure = match told.error {
             Some(error) => from_trace(self.origin, &error, self.log),
             None => Failure::fatal(

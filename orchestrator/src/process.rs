@@ -118,8 +118,8 @@ impl Process {
                 "{}; an allocation that its memory_limit of {limit} refused ends like this",
                 ending(Some(status))
             ),
-            (_, Some(status)) if in_container && status.code() == Some(125) => {
-                "could not be run: the container runtime refused (exit code 125)".to_owned()
+            (_, Some(status)) if in_container && matches!(status.code(), Some(125..=127)) => {
+                format!("could not be started in a container ({})", plain(status))
             }
             (_, status) => ending(status),
         }

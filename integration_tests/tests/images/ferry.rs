@@ -233,6 +233,15 @@ fn an_image_or_a_runtime_that_is_not_there_is_said_with_what_to_do() {
         output.exit == Exit::Code(2) && output.stderr.contains("podman pull localhost:1/org"),
         "{output}"
     );
+    // An image that has nothing to start.
+    let image = containers.image("source-faker");
+    let entry = "ENTRYPOINT [\"/airbyte/nothing\"]";
+    containers.run(["run", "--name=made", "--network=none", "--entrypoint=true", &image]);
+    containers.run(["commit", "--quiet", "--change", entry, "made", "test/source-empty:1"]);
+    let output = ferry(&containers, &folder, &["spec", "test/source-empty:1"]).output();
+    let said = ["source-empty spec could not be started in a container", "/airbyte/nothing"];
+    assert!(output.exit == Exit::Code(1) && said.iter().all(|s| output.stderr.contains(s)), "{output}");
+
     let run = ferry(&containers, &folder, &["sync", "sync.yaml"]);
     let output = run.env("FERRY_CONTAINER_RUNTIME", "/nonexistent/podman").output();
     assert!(output.exit == Exit::Code(2) && output.stderr.contains("FERRY_CONTAINER_RUNTIME"), "{output}");
