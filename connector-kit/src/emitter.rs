@@ -36,9 +36,17 @@ pub(crate) struct Emitter {
 
 #[derive(Clone, Debug)]
 enum Lines {
-    Stdout(SyncSender<Vec<u8>>),
+    Stdout(SyncSender<Item>),
     #[cfg(feature = "bench")]
     Memory(Option<Arc<std::sync::Mutex<Vec<u8>>>>, Sender<Vec<u8>>),
+}
+
+/// What goes to the stdout thread.
+#[derive(Debug)]
+enum Item {
+    Lines(Vec<u8>),
+    /// Nothing that is sent after it is written.
+    End,
 }
 
 #[derive(Debug)]
@@ -50,12 +58,15 @@ struct Shared {
 
 /// Ends the stdout thread and says whether everything was written.
 #[derive(Debug)]
-pub(crate) struct StdoutThread(JoinHandle<std::io::Result<()>>);
+pub(crate) struct StdoutThread {
+    thread: JoinHandle<std::io::Result<()>>,
+    lines: SyncSender<Item>,
+}
 
 impl Emitter {
     /// Starts the thread that owns `out`.
     pub(crate) fn start(out: File, stop: Stop) -> Result<(Self, StdoutThread)> {
-        let (lines, inbox) = sync_channel::<Vec<u8>>(QUEUED_CHUNKS);
+        let (lines, inbox) = sync_channel(QUEUED_CHUNKS);
         let (give_back, spare) = channel();
         let shared =
             Arc::new(Shared { spare: std::sync::Mutex::new(spare), closed: AtomicBool::new(false), stop });
@@ -68,7 +79,8 @@ impl Emitter {
                 result
             })
             .map_err(|e| Error::system("Cannot start a thread.").with_source(e))?;
-        Ok((Self { lines: Lines::Stdout(lines), shared }, StdoutThread(thread)))
+        let end = StdoutThread { thread, lines: lines.clone() };
+        Ok((Self { lines: Lines::Stdout(lines), shared }, end))
     }
 
     #[cfg(feature = "bench")]
@@ -87,11 +99,11 @@ impl Emitter {
         match &self.lines {
             Lines::Stdout(stdout) => {
                 let large = lines.len() > LARGE;
-                stdout.send(lines).map_err(|_| Error::stopped())?;
+                let send = |lines| stdout.send(Item::Lines(lines)).map_err(|_| Error::stopped());
+                send(lines)?;
                 if large {
                     // Once so many more were taken, it is written: two such lines are never held at once.
-                    (0..=QUEUED_CHUNKS)
-                        .try_for_each(|_| stdout.send(Vec::new()).map_err(|_| Error::stopped()))?;
+                    (0..=QUEUED_CHUNKS).try_for_each(|_| send(Vec::new()))?;
                 }
                 Ok(())
             }
@@ -131,8 +143,8 @@ impl Emitter {
     }
 }
 
-fn write_all(mut out: File, inbox: &Receiver<Vec<u8>>, give_back: &Sender<Vec<u8>>) -> std::io::Result<()> {
-    while let Ok(mut chunk) = inbox.recv() {
+fn write_all(mut out: File, inbox: &Receiver<Item>, give_back: &Sender<Vec<u8>>) -> std::io::Result<()> {
+    while let Ok(Item::Lines(mut chunk)) = inbox.recv() {
         out.write_all(&chunk)?;
         // A chunk that one large row blew up is not kept.
         if (CHUNK_BYTES..CHUNK_BYTES * 2).contains(&chunk.capacity()) {
@@ -144,9 +156,13 @@ fn write_all(mut out: File, inbox: &Receiver<Vec<u8>>, give_back: &Sender<Vec<u8
 }
 
 impl StdoutThread {
-    /// Waits until everything sent was written. All [`Emitter`]s must be gone by then.
+    /// Waits until everything sent so far was written.
+    ///
+    /// It does not wait for the last [`Emitter`] to go: a thread that reads stdin holds one for its logs, and
+    /// nobody can end it while stdin stays open.
     pub(crate) fn join(self) -> std::io::Result<()> {
-        self.0.join().unwrap_or_else(|_| Err(std::io::Error::other("the stdout thread panicked")))
+        let _ = self.lines.send(Item::End);
+        self.thread.join().unwrap_or_else(|_| Err(std::io::Error::other("the stdout thread panicked")))
     }
 }
 
