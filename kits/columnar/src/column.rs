@@ -131,63 +131,6 @@ impl ColumnBuffer {
     /// Takes the row's value; on an error takes null. What is lost inside of it is in [`losses`](Self::losses).
     #[inline]
     pub(crate) fn push(&mut self, row: usize, token: Token<'_>) -> Result<(), ChangeReason> {
-        if let Values::Nested(_) = &self.values {
-            let mut losses = std::mem::take(&mut self.losses);
-            let pushed = self.push_nested(row, token, "", &mut losses);
-            self.losses = losses;
-            return pushed;
-        }
-        self.push_leaf(row, token)
-    }
-
-    /// The same inside a group or a list: what is lost is noted by its path.
-    pub(crate) fn push_inner(
-        &mut self,
-        row: usize,
-        token: Token<'_>,
-        path: &str,
-        name: &str,
-        losses: &mut Vec<Loss>,
-    ) {
-        if let Values::Nested(_) = &self.values {
-            let path = if name.is_empty() { path.to_owned() } else { format!("{path}.{name}") };
-            if let Err(reason) = self.push_nested(row, token, &path, losses) {
-                lose(losses, Loss { path, reason, undeclared: false });
-            }
-        } else if let Err(reason) = self.push_leaf(row, token) {
-            let path = if name.is_empty() { path.to_owned() } else { format!("{path}.{name}") };
-            lose(losses, Loss { path, reason, undeclared: false });
-        }
-    }
-
-    fn push_nested(
-        &mut self,
-        row: usize,
-        token: Token<'_>,
-        path: &str,
-        losses: &mut Vec<Loss>,
-    ) -> Result<(), ChangeReason> {
-        let Values::Nested(nested) = &mut self.values else { return self.push_leaf(row, token) };
-        let pushed = match token {
-            Token::Null => {
-                self.null(row);
-                return Ok(());
-            }
-            token => nested.push(row, token, path, losses),
-        };
-        if pushed.is_err() {
-            self.null(row);
-        }
-        pushed
-    }
-
-    /// What the rows since the last call could not bring into groups and lists; paths begin with a dot.
-    pub(crate) fn losses(&mut self) -> std::vec::Drain<'_, Loss> {
-        self.losses.drain(..)
-    }
-
-    #[inline]
-    fn push_leaf(&mut self, row: usize, token: Token<'_>) -> Result<(), ChangeReason> {
         let value = match values::convert(self.field_type, token) {
             Ok(Value::Null) => {
                 self.null(row);
@@ -224,6 +167,8 @@ impl ColumnBuffer {
                 out.bytes.extend_from_slice(text);
                 out.end();
             }
+            // Of the type that the column has: an object for a group, an array for a list.
+            (Values::Nested(_), Value::Json(token)) => return self.push_whole(row, token),
             (Values::Text(out), Value::Json(token)) => {
                 write_token(&mut out.bytes, token);
                 out.end();
@@ -234,6 +179,61 @@ impl ColumnBuffer {
             }
         }
         Ok(())
+    }
+
+    /// A group or a list at the top. Apart from the rest, so that columns without any do not pay for it.
+    #[cold]
+    fn push_whole(&mut self, row: usize, token: Token<'_>) -> Result<(), ChangeReason> {
+        let mut losses = std::mem::take(&mut self.losses);
+        let pushed = self.push_nested(row, token, "", &mut losses);
+        self.losses = losses;
+        pushed
+    }
+
+    /// The same inside a group or a list: what is lost is noted by its path.
+    pub(crate) fn push_inner(
+        &mut self,
+        row: usize,
+        token: Token<'_>,
+        path: &str,
+        name: &str,
+        losses: &mut Vec<Loss>,
+    ) {
+        if let Values::Nested(_) = &self.values {
+            let path = if name.is_empty() { path.to_owned() } else { format!("{path}.{name}") };
+            if let Err(reason) = self.push_nested(row, token, &path, losses) {
+                lose(losses, Loss { path, reason, undeclared: false });
+            }
+        } else if let Err(reason) = self.push(row, token) {
+            let path = if name.is_empty() { path.to_owned() } else { format!("{path}.{name}") };
+            lose(losses, Loss { path, reason, undeclared: false });
+        }
+    }
+
+    fn push_nested(
+        &mut self,
+        row: usize,
+        token: Token<'_>,
+        path: &str,
+        losses: &mut Vec<Loss>,
+    ) -> Result<(), ChangeReason> {
+        let Values::Nested(nested) = &mut self.values else { return self.push(row, token) };
+        let pushed = match token {
+            Token::Null => {
+                self.null(row);
+                return Ok(());
+            }
+            token => nested.push(row, token, path, losses),
+        };
+        if pushed.is_err() {
+            self.null(row);
+        }
+        pushed
+    }
+
+    /// What the rows since the last call could not bring into groups and lists; paths begin with a dot.
+    pub(crate) fn losses(&mut self) -> std::vec::Drain<'_, Loss> {
+        self.losses.drain(..)
     }
 
     #[inline]
