@@ -1,5 +1,6 @@
 """Runs on DuckDB what the stand-in for Dremio has translated. Requests and answers on stdin and stdout:
-a length of four bytes, a JSON object, and behind an answer `body` bytes of an Arrow stream."""
+a length of four bytes, a JSON object, and behind an answer `body` bytes of an Arrow stream. What has no room in
+memory goes to the folder that the first argument names."""
 
 import datetime
 import json
@@ -9,7 +10,7 @@ import sys
 import duckdb
 import pyarrow as pa
 
-database = duckdb.connect()
+database = duckdb.connect(config={"temp_directory": sys.argv[1]})
 for setting in ("threads = 2", "memory_limit = '1GB'", "autoinstall_known_extensions = false", "TimeZone = 'UTC'"):
     database.execute(f"SET {setting}")
 

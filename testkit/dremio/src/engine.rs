@@ -10,6 +10,7 @@ use arrow_array::RecordBatch;
 use arrow_ipc::reader::StreamReader;
 use arrow_schema::{Schema, SchemaRef};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use crate::error::Refusal;
 
@@ -26,6 +27,8 @@ struct Pipes {
 #[derive(Debug)]
 pub(crate) struct Engine {
     pipes: Mutex<Pipes>,
+    /// Where DuckDB puts what has no room in memory; it would choose the folder that the tests run in.
+    _spill: TempDir,
 }
 
 /// The answer to a query.
@@ -45,14 +48,16 @@ pub(crate) struct Found {
 impl Engine {
     pub(crate) fn start(python: &Path) -> Self {
         assert!(python.exists(), "{} is not there; `cargo xtask servers` installs it", python.display());
+        let spill = TempDir::new().expect("a folder");
         let mut process = Command::new(python)
             .args(["-I", "-c", include_str!("engine.py")])
+            .arg(spill.path())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .expect("Python starts");
         let (to, from) = (process.stdin.take().expect("a pipe"), process.stdout.take().expect("a pipe"));
-        let engine = Self { pipes: Mutex::new(Pipes { process, to, from }) };
+        let engine = Self { pipes: Mutex::new(Pipes { process, to, from }), _spill: spill };
         engine.prepare();
         engine
     }
