@@ -15,8 +15,8 @@ use crate::error::{Error, Result};
 
 /// A batch is handed on once it holds this many bytes …
 const BATCH_BYTES: usize = 1 << 20;
-/// … or when all open batches together hold this many.
-const PENDING_BYTES: usize = 8 << 20;
+/// … or when all open batches together hold this many: then the largest goes.
+const PENDING_BYTES: usize = 4 << 20;
 /// Batches on their way to the writer.
 pub(crate) const QUEUED_BATCHES: usize = 4;
 
@@ -78,6 +78,11 @@ impl RecordBatch {
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.bytes.len()
+    }
+
+    /// How much memory it has, used or not: what was used once stays in use until it is given back.
+    fn held(&self) -> usize {
+        self.bytes.capacity() + self.spans.capacity() * size_of::<Span>()
     }
 
     /// Count and digest of its records.
@@ -226,13 +231,13 @@ impl Parser {
                     return Ok(());
                 }
                 let batch = &mut self.pending[index];
-                let before = batch.bytes();
+                let before = batch.held();
                 batch.push(&line[record.data], record.meta.map(|m| &line[m]), record.emitted_at, self.line);
-                self.pending_bytes += batch.bytes() - before;
+                self.pending_bytes += batch.held() - before;
                 if batch.bytes() >= BATCH_BYTES {
                     self.hand_on(index)?;
-                } else if self.pending_bytes >= PENDING_BYTES {
-                    let largest = (0..self.known).max_by_key(|i| self.pending[*i].bytes()).unwrap_or(0);
+                } else if self.pending_bytes >= PENDING_BYTES && !self.is_few() {
+                    let largest = (0..self.known).max_by_key(|i| self.pending[*i].held()).unwrap_or(0);
                     self.hand_on(largest)?;
                 }
                 Ok(())
@@ -318,14 +323,32 @@ impl Parser {
         (index < self.known).then_some(index)
     }
 
+    /// Whether each stream may keep the memory of a full batch. In a crowd, a stream that waits for its next rows, or is done, would
+    /// hold as much empty as it did full, and all of them together many times what they may.
+    fn is_few(&self) -> bool {
+        self.known <= PENDING_BYTES / BATCH_BYTES
+    }
+
     fn hand_on(&mut self, index: usize) -> Result<()> {
         if self.pending[index].is_empty() {
+            if !self.is_few() {
+                self.replace(index, RecordBatch::default());
+            }
             return Ok(());
         }
-        let fresh = self.spare.try_recv().unwrap_or_default();
-        let batch = std::mem::replace(&mut self.pending[index], fresh);
-        self.pending_bytes -= batch.bytes().min(self.pending_bytes);
+        // Taken in any case: those that come back must not pile up.
+        let spare = self.spare.try_recv().unwrap_or_default();
+        let is_busy = self.pending[index].bytes() >= BATCH_BYTES;
+        let fresh = if is_busy || self.is_few() { spare } else { RecordBatch::default() };
+        let batch = self.replace(index, fresh);
         self.send(Event::Batch(index, batch))
+    }
+
+    fn replace(&mut self, index: usize, fresh: RecordBatch) -> RecordBatch {
+        self.pending_bytes += fresh.held();
+        let batch = std::mem::replace(&mut self.pending[index], fresh);
+        self.pending_bytes -= batch.held();
+        batch
     }
 
     fn hand_on_all(&mut self) -> Result<()> {
@@ -346,4 +369,52 @@ fn memchr_record(line: &[u8]) -> bool {
 pub(crate) fn recycle(spare: &Sender<RecordBatch>, mut batch: RecordBatch) {
     batch.clear();
     let _ = spare.send(batch);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use protocol::StreamDescriptor;
+    use tokio::sync::mpsc;
+
+    use super::{BATCH_BYTES, Event, Intake, PENDING_BYTES, recycle};
+
+    const STREAMS: usize = 20;
+
+    /// The most memory, in bytes, that the open batches took while these streams had a row each, and how many bytes were handed on.
+    fn most_held(streams: impl Iterator<Item = usize>) -> (usize, usize) {
+        let names: Vec<_> = (0..STREAMS).map(|n| StreamDescriptor::new(None, &format!("s{n}"))).collect();
+        let (events, mut inbox) = mpsc::channel(4);
+        let (give_back, spare) = channel();
+        let mut parser = Intake::new(std::io::empty(), names.iter(), events, spare).parser;
+        let value = "v".repeat(4_000);
+        let (mut most, mut handed_on) = (0, 0);
+        for n in streams {
+            let line = format!(
+                "{{\"type\":\"RECORD\",\"record\":{{\"stream\":\"s{n}\",\"emitted_at\":1,\"data\":{{\"v\":\"{value}\"}}}}}}"
+            );
+            parser.take(line.as_bytes()).unwrap();
+            while let Ok(event) = inbox.try_recv() {
+                let Event::Batch(_, batch) = event else { panic!("{event:?}") };
+                handed_on += batch.bytes();
+                recycle(&give_back, batch);
+            }
+            let held = parser.pending.iter().map(|batch| batch.held());
+            most = most.max(held.sum());
+        }
+        (most, handed_on)
+    }
+
+    #[test]
+    fn many_streams_hold_no_more_together_however_they_are_mixed() {
+        const ROWS: usize = 6_000;
+        for mix in [|row| row % STREAMS, |row| row / (ROWS / STREAMS), |row| row * row % STREAMS] {
+            let (most, handed_on) = most_held((0..ROWS).map(mix));
+            assert!(
+                handed_on > 4 * PENDING_BYTES && most <= PENDING_BYTES + 2 * BATCH_BYTES,
+                "{most} of {handed_on}"
+            );
+        }
+    }
 }
