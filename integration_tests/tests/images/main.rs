@@ -2,6 +2,7 @@
 //! `spec`, `check` and `discover` there, and every pair brings what is new in a second sync.
 
 mod build;
+mod dremio;
 mod ferry;
 mod platform;
 
@@ -182,22 +183,6 @@ fn a_source_that_is_told_to_terminate_ends() {
     let from = end(&containers, "source-faker", json!({"count": 100_000_000}));
     let catalog = configured(&answers(&platform, &from), "users", ("full_refresh", "append"), &json!({}));
     assert_eq!(platform.terminated(&from, &catalog), "143");
-}
-
-#[test]
-fn destination_dremio_says_how_it_is_configured_and_what_is_missing() {
-    let containers = Containers::new();
-    let platform = Platform { containers: &containers };
-    // Neither a password nor a token, which is seen before anybody is called.
-    let to =
-        end(&containers, "destination-dremio", json!({"host": "127.0.0.1", "dataset": "lake.production"}));
-    let (spec, code) = platform.ask(&to, "spec", "SPEC");
-    assert!(
-        spec["spec"]["connectionSpecification"]["properties"]["host"].is_object() && code == "0",
-        "{spec}"
-    );
-    let (status, code) = platform.ask(&to, "check", "CONNECTION_STATUS");
-    assert_eq!((&status["connectionStatus"]["status"], code.as_str()), (&"FAILED".into(), "0"), "{status}");
 }
 
 #[test]

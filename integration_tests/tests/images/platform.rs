@@ -7,6 +7,7 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use testkit::Folder;
@@ -130,7 +131,11 @@ impl Platform<'_> {
                 writeln!(stdin, "{status}").unwrap();
             }
         }
-        // The end of the destination's input.
+        // The end of the destination's input, once it has come to read: a FIFO that nobody has opened forgets what was written, and
+        // whoever opens it later waits for another writer.
+        while rustix::io::ioctl_fionread(&held[0]).unwrap() > 0 && destination.try_wait().unwrap().is_none() {
+            std::thread::sleep(Duration::from_millis(10));
+        }
         held.remove(0);
         let _ = destination.wait().unwrap();
         held.clear();
