@@ -7,13 +7,14 @@ use sha2::{Digest, Sha256};
 use super::tar::Tree;
 use crate::Result;
 
+/// As a number, so that platforms that allow no root can see that it is none.
+pub(crate) const ACCOUNT: &str = "1000:1000";
+
 /// What an image is beside its files.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     /// `repository:tag`.
     pub(crate) reference: String,
-    /// As OCI names processors.
-    pub(crate) architecture: &'static str,
     pub(crate) entrypoint: String,
     pub(crate) folder: &'static str,
     pub(crate) environment: Vec<String>,
@@ -27,8 +28,8 @@ pub(crate) struct Image {
     pub(crate) archive: Vec<u8>,
 }
 
-/// Packs layers, the lowest first, each with a word on what it holds.
-pub(crate) fn pack(layers: &[(&str, Vec<u8>)], settings: &Settings) -> Result<Image> {
+/// Packs layers, the lowest first, each with a word on what it holds, for a processor as OCI names it.
+pub(crate) fn pack(layers: &[(&str, Vec<u8>)], architecture: &str, settings: &Settings) -> Result<Image> {
     let mut tree = Tree::default();
     let mut blob = |content: Vec<u8>| {
         let digest = hex(&content);
@@ -37,7 +38,7 @@ pub(crate) fn pack(layers: &[(&str, Vec<u8>)], settings: &Settings) -> Result<Im
         (digest, size)
     };
     let packed: Vec<(String, usize)> = layers.iter().map(|(_, layer)| blob(layer.clone())).collect();
-    let config = config(layers, &packed, settings).to_string().into_bytes();
+    let config = config(layers, &packed, architecture, settings).to_string().into_bytes();
     let (id, config_size) = blob(config);
     let described: Vec<Value> = packed
         .iter()
@@ -69,7 +70,12 @@ pub(crate) fn pack(layers: &[(&str, Vec<u8>)], settings: &Settings) -> Result<Im
     Ok(Image { id, archive: tree.to_tar()? })
 }
 
-fn config(layers: &[(&str, Vec<u8>)], packed: &[(String, usize)], settings: &Settings) -> Value {
+fn config(
+    layers: &[(&str, Vec<u8>)],
+    packed: &[(String, usize)],
+    architecture: &str,
+    settings: &Settings,
+) -> Value {
     const CREATED: &str = "1970-01-01T00:00:00Z";
     let labels: serde_json::Map<String, Value> =
         settings.labels.iter().map(|(name, value)| ((*name).to_owned(), value.as_str().into())).collect();
@@ -78,11 +84,10 @@ fn config(layers: &[(&str, Vec<u8>)], packed: &[(String, usize)], settings: &Set
         layers.iter().map(|(what, _)| json!({"created": CREATED, "created_by": what})).collect();
     json!({
         "created": CREATED,
-        "architecture": settings.architecture,
+        "architecture": architecture,
         "os": "linux",
         "config": {
-            // As a number, so that platforms that allow no root can see that it is none.
-            "User": "1000:1000",
+            "User": ACCOUNT,
             "Env": settings.environment,
             "Entrypoint": [settings.entrypoint],
             "WorkingDir": settings.folder,

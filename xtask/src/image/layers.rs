@@ -20,7 +20,7 @@ const COMMANDS: [&str; 30] = [
 ];
 
 /// Where Airbyte's platform and its tests put files, and where its own images may write.
-const WRITABLE: [&str; 9] =
+pub(super) const WRITABLE: [&str; 9] =
     ["airbyte", "config", "custom_cache", "dest", "local", "secrets", "source", "staging", "staging/files"];
 
 /// The packages whose files are copied, for the terms they come under.

@@ -2,6 +2,8 @@
 //! are built already. The same binaries give the same image, to the last byte.
 
 mod archive;
+#[cfg(test)]
+mod dockerfiles;
 mod layers;
 mod publish;
 pub(crate) mod tar;
@@ -20,6 +22,9 @@ use tar::{Tree, USER};
 /// What an image may weigh above what all share, for each binary in it, and in all.
 const MOST_ABOVE_BASE: usize = 30_000_000;
 const MOST_IN_ALL: usize = 60_000_000;
+
+/// The folder of `ferry`'s image that a volume is laid over.
+const FOR_STATES: &str = "airbyte/.ferry";
 
 pub(crate) const HELP: &str = "\
 cargo xtask image NAME [OPTION …]
@@ -126,43 +131,22 @@ struct Built {
     in_all: usize,
 }
 
-fn build(wish: &Wish<'_>) -> Result<Built> {
-    let of_ferry = wish.name == "ferry";
-    let (repository, version, title) = if of_ferry {
-        ("ferrybyte/ferry".to_owned(), metadata::workspace_version()?, "Ferry".to_owned())
+/// What is said of an image, whatever is in it.
+fn settings(name: &str, tag: Option<&str>) -> Result<Settings> {
+    let of_ferry = name == "ferry";
+    let (repository, version) = if of_ferry {
+        ("ferrybyte/ferry".to_owned(), metadata::workspace_version()?)
     } else {
-        let Metadata { data } = metadata::load(wish.name)?;
-        (data.docker_repository, data.docker_image_tag, data.name)
+        let Metadata { data } = metadata::load(name)?;
+        (data.docker_repository, data.docker_image_tag)
     };
-    let reference = wish.tag.map_or_else(|| format!("{repository}:{version}"), str::to_owned);
-    let mut paths = vec![wish.binary_of(wish.name)?];
-    for connector in &wish.with {
-        paths.push(wish.binary_of(connector)?);
-    }
-    let names: Vec<&str> = std::iter::once(wish.name).chain(wish.with.iter().copied()).collect();
-    let folder = if of_ferry { "usr/local/bin" } else { "airbyte" };
-    let mut own = Tree::default();
-    // An upper layer's word on a folder is the last one.
-    own.folder("airbyte", USER, 0o755);
-    if of_ferry {
-        // Where a volume for states goes; it takes its owner from here.
-        own.folder("airbyte/.ferry", USER, 0o755);
-    }
-    let mut processor = "";
-    for (name, path) in names.iter().zip(&paths) {
-        let binary = layers::stripped(path)?;
-        processor = layers::architecture(&binary).map_err(|e| format!("{}: {e}", path.display()))?;
-        own.file(&format!("{folder}/{name}"), 0o755, binary);
-    }
-    let (base, libraries) = (layers::base()?, layers::libraries(&paths)?);
-    let entrypoint = format!("/{folder}/{}", wish.name);
+    let entrypoint = format!("/{}/{name}", home(name));
     let mut environment = vec!["PATH=/usr/local/bin:/bin".to_owned()];
     if !of_ferry {
         environment.push(format!("AIRBYTE_ENTRYPOINT={entrypoint}"));
     }
-    let settings = Settings {
-        reference: reference.clone(),
-        architecture: processor,
+    Ok(Settings {
+        reference: tag.map_or_else(|| format!("{repository}:{version}"), str::to_owned),
         entrypoint,
         folder: "/airbyte",
         environment,
@@ -170,18 +154,47 @@ fn build(wish: &Wish<'_>) -> Result<Built> {
             ("io.airbyte.name", repository),
             ("io.airbyte.version", version.clone()),
             ("org.opencontainers.image.licenses", "MIT OR Apache-2.0".to_owned()),
-            ("org.opencontainers.image.title", title),
+            ("org.opencontainers.image.title", name.to_owned()),
             ("org.opencontainers.image.version", version),
         ],
-    };
+    })
+}
+
+/// Where the binaries of an image are.
+fn home(name: &str) -> &'static str {
+    if name == "ferry" { "usr/local/bin" } else { "airbyte" }
+}
+
+fn build(wish: &Wish<'_>) -> Result<Built> {
+    let settings = settings(wish.name, wish.tag)?;
+    let mut paths = vec![wish.binary_of(wish.name)?];
+    for connector in &wish.with {
+        paths.push(wish.binary_of(connector)?);
+    }
+    let names: Vec<&str> = std::iter::once(wish.name).chain(wish.with.iter().copied()).collect();
+    let mut own = Tree::default();
+    // An upper layer's word on a folder is the last one.
+    own.folder("airbyte", USER, 0o755);
+    if wish.name == "ferry" {
+        // Where a volume for states goes; it takes its owner from here.
+        own.folder(FOR_STATES, USER, 0o755);
+    }
+    let mut processor = "";
+    for (name, path) in names.iter().zip(&paths) {
+        let binary = layers::stripped(path)?;
+        processor = layers::architecture(&binary).map_err(|e| format!("{}: {e}", path.display()))?;
+        own.file(&format!("{}/{name}", home(wish.name)), 0o755, binary);
+    }
+    let (base, libraries) = (layers::base()?, layers::libraries(&paths)?);
     let (above_base, base_size) = (own.size() + libraries.size(), base.size());
     let mut packed = vec![("shell, authorities, time zones", base.to_tar()?)];
     if libraries.size() > 0 {
         packed.push(("the C library", libraries.to_tar()?));
     }
     packed.push((wish.name, own.to_tar()?));
-    let image = archive::pack(&packed, &settings)?;
-    Ok(Built { reference, image, binaries: paths.len(), above_base, in_all: above_base + base_size })
+    let image = archive::pack(&packed, processor, &settings)?;
+    let in_all = above_base + base_size;
+    Ok(Built { reference: settings.reference, image, binaries: paths.len(), above_base, in_all })
 }
 
 /// podman or docker, whichever is there.
