@@ -7,7 +7,7 @@ use crate::Result;
 use crate::shell::{self, command, run, target};
 
 /// Debian packages: (program, package).
-const PACKAGES: [(&str, &str); 12] = [
+const PACKAGES: [(&str, &str); 13] = [
     ("/usr/sbin/nginx", "nginx-light"),
     ("/usr/bin/openssl", "openssl"),
     ("/usr/sbin/sshd", "openssh-server"),
@@ -15,6 +15,7 @@ const PACKAGES: [(&str, &str); 12] = [
     ("/usr/lib/postgresql/15/bin/postgres", "postgresql-15"),
     // For images: what runs and keeps them, and what goes into them.
     ("/usr/bin/podman", "podman"),
+    ("/usr/bin/buildah", "buildah"),
     ("/usr/sbin/runc", "runc"),
     ("/usr/lib/podman/netavark", "netavark"),
     ("/usr/bin/docker-registry", "docker-registry"),

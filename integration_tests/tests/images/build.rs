@@ -84,23 +84,60 @@ fn make_readable(folder: &Folder) {
     std::fs::set_permissions(folder.path(), mode).unwrap();
 }
 
-#[test]
-fn an_archive_is_an_image_that_is_loaded_nowhere() {
-    let folder = Folder::new();
-    let path = folder.path().join("image.tar");
+/// An image that is loaded nowhere: its file, and its id.
+fn archive(folder: &Folder) -> (String, String) {
+    let path = folder.path().join("image.tar").display().to_string();
     let built = std::process::Command::new(binary("xtask"))
-        .args(["image", "source-faker", "--any-size", "--binary"])
+        .args(["image", "source-faker", "--any-size", "--archive", &path, "--binary"])
         .arg(binary("source-faker"))
-        .arg("--archive")
-        .arg(&path)
         // None of these is asked for.
         .env("FERRY_CONTAINER_RUNTIME", "no-such-program")
         .output()
         .unwrap();
     assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    let said = String::from_utf8(built.stdout).unwrap();
+    (path, said.split_whitespace().nth(1).unwrap().to_owned())
+}
+
+#[test]
+fn an_archive_is_an_image_that_is_loaded_nowhere() {
+    let folder = Folder::new();
+    let (path, id) = archive(&folder);
     let containers = Containers::new();
-    let loaded = containers.run(["load", "--quiet", "--input", path.to_str().unwrap()]);
+    let loaded = containers.run(["load", "--quiet", "--input", &path]);
     assert!(loaded.contains("ferrybyte/source-faker"), "{loaded}");
+    let known = containers.run(["images", "--no-trunc", "--quiet"]);
+    assert_eq!(known.trim(), format!("sha256:{id}"));
+}
+
+#[test]
+fn buildah_goes_on_from_an_archive() {
+    let folder = Folder::new();
+    let (path, id) = archive(&folder);
+    let containers = Containers::new();
+    let buildah = |args: &[&str]| {
+        let mut command = std::process::Command::new("buildah");
+        let told = command.args(args).envs(containers.environment()).output();
+        let told = told.expect("buildah cannot be run; `cargo xtask servers` installs it");
+        assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
+        String::from_utf8(told.stdout).unwrap()
+    };
+    let container = buildah(&["from", &format!("oci-archive:{path}")]);
+    let container = container.trim();
+    let known: Value = serde_json::from_str(&buildah(&["inspect", container])).unwrap();
+    assert_eq!(known["FromImageID"], Value::from(id));
+    let config = &known["OCIv1"]["config"];
+    assert_eq!(config["User"], "1000:1000");
+    assert_eq!(config["Entrypoint"], json!(["/airbyte/source-faker"]));
+    assert_eq!(config["Labels"]["io.airbyte.name"], "ferrybyte/source-faker");
+    // Another layer on it, as somebody would who adds a certificate of his own.
+    let extra = folder.path().join("own.crt");
+    std::fs::write(&extra, "certificate").unwrap();
+    buildah(&["copy", container, extra.to_str().unwrap(), "/etc/ssl/certs/own.crt"]);
+    buildah(&["commit", "--quiet", container, "own:1"]);
+    let run = ["run", "--rm", "--network=none", "own:1", "spec"];
+    assert!(containers.run(run).contains("connectionSpecification"));
+    buildah(&["rm", container]);
 }
 
 #[test]
