@@ -7,6 +7,8 @@ use protocol::json::{RawStr, Token};
 
 use crate::schema::FieldType;
 
+mod usual;
+
 /// A typed value. Text is not yet unescaped and not yet checked for UTF-8.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Value<'a> {
@@ -89,10 +91,14 @@ fn integer(digits: &[u8]) -> Result<i64, ChangeReason> {
         [b'-', rest @ ..] => (true, rest),
         rest => (false, rest),
     };
-    if magnitude.len() <= 18 && magnitude.iter().all(u8::is_ascii_digit) {
-        let n = magnitude.iter().fold(0_i64, |n, b| n * 10 + i64::from(b - b'0'));
+    if let Some(n) = usual::whole(magnitude) {
+        let n = n.cast_signed();
         return Ok(if negative { -n } else { n });
     }
+    long_integer(digits, negative)
+}
+
+fn long_integer(digits: &[u8], negative: bool) -> Result<i64, ChangeReason> {
     let decimal = Decimal::parse(digits);
     if decimal.digits.is_empty() {
         return Ok(0);
@@ -161,18 +167,12 @@ impl Decimal {
 #[inline]
 #[must_use]
 pub fn exact_f64(text: &[u8]) -> Option<f64> {
-    let value: f64 = std::str::from_utf8(text).ok()?.parse().ok()?;
     // Any decimal of up to 15 significant digits in the normal range survives a double.
-    if text.len() <= 16
-        && text.iter().all(|b| matches!(b, b'0'..=b'9' | b'.' | b'-'))
-        && text.iter().filter(|b| b.is_ascii_digit()).count() <= 15
-    {
-        return Some(value);
-    }
-    exact_slow(text, value)
+    usual::decimal(text).or_else(|| exact_slow(text))
 }
 
-fn exact_slow(text: &[u8], value: f64) -> Option<f64> {
+fn exact_slow(text: &[u8]) -> Option<f64> {
+    let value: f64 = std::str::from_utf8(text).ok()?.parse().ok()?;
     if !value.is_finite() {
         return None;
     }
@@ -246,7 +246,11 @@ fn date_at(text: &[u8], before_christ: bool) -> Option<(i64, usize)> {
 }
 
 /// Days since 1970-01-01.
+#[inline]
 fn date(text: &[u8]) -> Result<i32, ChangeReason> {
+    if let Some(days) = usual::date(text) {
+        return i32::try_from(days).map_err(|_| TOO_LARGE);
+    }
     let (text, bc) = era(text);
     match date_at(text, bc) {
         Some((days, end)) if end == text.len() => i32::try_from(days).map_err(|_| TOO_LARGE),
@@ -339,6 +343,20 @@ fn timestamp(text: &[u8], zoned: bool) -> Result<i64, ChangeReason> {
 /// As [`convert`]'s.
 #[inline]
 pub fn timestamp_since(epoch: i64, text: &[u8], zoned: bool) -> Result<i64, ChangeReason> {
+    if let Some((days, micros, zulu)) = usual::timestamp(text)
+        && zoned >= zulu
+    {
+        return since(epoch, days, micros);
+    }
+    long_timestamp(epoch, text, zoned)
+}
+
+fn since(epoch: i64, days: i64, micros: i64) -> Result<i64, ChangeReason> {
+    let midnight = days.checked_sub(epoch).and_then(|d| d.checked_mul(86_400_000_000));
+    midnight.and_then(|m| m.checked_add(micros)).ok_or(TOO_LARGE)
+}
+
+fn long_timestamp(epoch: i64, text: &[u8], zoned: bool) -> Result<i64, ChangeReason> {
     let (text, bc) = era(text);
     let (days, date_end) = date_at(text, bc).ok_or(WRONG)?;
     let rest = &text[date_end..];
@@ -355,8 +373,7 @@ pub fn timestamp_since(epoch: i64, text: &[u8], zoned: bool) -> Result<i64, Chan
         (false, true) => offset(after).ok_or(WRONG)?,
         (false, false) => return Err(WRONG),
     };
-    let midnight = days.checked_sub(epoch).and_then(|d| d.checked_mul(86_400_000_000));
-    midnight.and_then(|m| m.checked_add(micros - east * 1_000_000)).ok_or(TOO_LARGE)
+    since(epoch, days, micros - east * 1_000_000)
 }
 
 #[cfg(test)]

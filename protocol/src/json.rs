@@ -212,6 +212,13 @@ fn number_end(text: &[u8], at: usize) -> Result<usize> {
 
 #[inline]
 fn digits_end(text: &[u8], mut at: usize) -> usize {
+    while let Some(block) = text.get(at..).and_then(<[u8]>::first_chunk) {
+        let digits = simd::leading_digits(*block);
+        at += digits;
+        if digits < 16 {
+            return at;
+        }
+    }
     while matches!(text.get(at), Some(b'0'..=b'9')) {
         at += 1;
     }

@@ -62,6 +62,15 @@ pub(crate) fn backslashes(block: [u8; 16]) -> u32 {
     u8x16::new(block).simd_eq(u8x16::splat(b'\\')).to_bitmask()
 }
 
+/// How many of the bytes, from the first on, are digits.
+#[inline]
+pub(crate) fn leading_digits(block: [u8; 16]) -> usize {
+    let (zero, nine) = (u8x16::splat(b'0'), u8x16::splat(b'9'));
+    let v = u8x16::new(block);
+    let digits = v.max(zero).min(nine).simd_eq(v);
+    (!digits.to_bitmask()).trailing_zeros().min(16) as usize
+}
+
 /// Offset of the first quote, backslash or control byte at or after `from`.
 #[inline]
 pub(crate) fn string_stop(bytes: &[u8], from: usize) -> Option<usize> {
@@ -81,7 +90,7 @@ pub(crate) fn string_stop(bytes: &[u8], from: usize) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::{classify, classify_portable, string_stop};
+    use super::{classify, classify_portable, leading_digits, string_stop};
     use proptest::prelude::{any, proptest};
 
     proptest! {
@@ -91,6 +100,14 @@ mod tests {
             block[..32].copy_from_slice(&bytes);
             block[32..].copy_from_slice(json.as_bytes());
             assert_eq!(classify(&block), classify_portable(&block));
+        }
+
+        #[test]
+        fn counts_digits_up_to_the_first_other_byte(bytes in any::<[u8; 16]>(), digits in 0_usize..17) {
+            let mut block = bytes;
+            block[..digits].iter_mut().for_each(|b| *b = b'0' + *b % 10);
+            let expected = block.iter().take_while(|b| b.is_ascii_digit()).count();
+            assert_eq!(leading_digits(block), expected);
         }
 
         #[test]

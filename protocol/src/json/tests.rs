@@ -47,6 +47,12 @@ proptest! {
     }
 
     #[test]
+    fn numbers_end_where_their_digits_end(number in "-?(0|[1-9][0-9]{0,40})(\\.[0-9]{1,40})?([eE][+-]?[0-9]{1,20})?", tail in "(|[^0-9.eE].{0,40})") {
+        let text = format!("{number}{tail}");
+        assert_eq!(value_at(text.as_bytes(), 0), Ok((Token::Number(number.as_bytes()), number.len())));
+    }
+
+    #[test]
     fn never_panics(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         let _ = skip_value(&bytes, 0);
         let _ = object_end(&bytes);
