@@ -8,6 +8,7 @@ use connector_kit::protocol::json::Token;
 use connector_kit::{BatchRow, Error, RecordBatch, Result, RowDecoder, RowSink, Stamp};
 
 use crate::config::{Config, Format, TextCompression, delimiter_byte};
+use crate::early::EarlyFile;
 use crate::keys::{KeyTaker, KeyWriter};
 
 /// What the config says about files, ready for use.
@@ -55,8 +56,8 @@ impl Style {
 /// A file that takes rows.
 #[derive(Debug)]
 pub(crate) enum FileWriter {
-    Parquet(ParquetFile<File>),
-    Text(Box<TextFile<File>>),
+    Parquet(ParquetFile<EarlyFile>),
+    Text(Box<TextFile<EarlyFile>>),
 }
 
 /// The keys of the rows, where they are wanted.
@@ -85,6 +86,7 @@ impl FileWriter {
         stamp: Stamp,
         budget: &Arc<Budget>,
     ) -> std::io::Result<Self> {
+        let file = EarlyFile::new(file);
         Ok(match style {
             Style::Parquet { options, .. } => {
                 Self::Parquet(ParquetFile::new(file, layout, stamp, options.clone(), budget))
@@ -134,10 +136,11 @@ impl FileWriter {
 
     /// Ends the file: gives back its handle, its rows, and the stamp for the next one.
     pub(crate) fn close(self) -> Result<(File, u64, Stamp), columnar::Error> {
-        match self {
-            Self::Parquet(file) => file.close(),
-            Self::Text(file) => Ok(file.close()?),
-        }
+        let (file, rows, stamp) = match self {
+            Self::Parquet(file) => file.close()?,
+            Self::Text(file) => file.close()?,
+        };
+        Ok((file.into_inner(), rows, stamp))
     }
 }
 

@@ -4,6 +4,7 @@ mod config;
 mod dedup;
 mod destination;
 mod dir;
+mod early;
 mod encode;
 mod error;
 mod keys;
