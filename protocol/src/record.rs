@@ -37,7 +37,8 @@ pub enum Scanned {
 pub struct ScannedRecord {
     /// The stream it belongs to; [`RecordScanner::descriptor`] gives the names.
     pub stream: StreamId,
-    /// The `data` object's bytes. Brackets and quotes balance; the rest is checked by whoever decodes it.
+    /// The `data` object's bytes. That nothing but this one object is there holds for a line that is valid JSON;
+    /// whether it is one is checked by whoever decodes it.
     pub data: Range<usize>,
     /// `emitted_at`, in milliseconds since 1970; 0 when absent.
     pub emitted_at: i64,
@@ -110,7 +111,7 @@ impl RecordScanner {
                 let start = template.prefix.len();
                 let end = line.len() - template.suffix.len();
                 // Bytes between that are one object rule out further members after it.
-                if json::object_end(&line[start..end]) == Some(end - start) {
+                if is_one_object(&line[start..end]) {
                     return Ok(Scanned::Record(ScannedRecord {
                         stream: template.stream,
                         data: start..end,
@@ -200,6 +201,20 @@ impl RecordScanner {
     }
 }
 
+/// Whether an object that begins where `data` begins also ends there, and not before.
+///
+/// An object that ends earlier is followed by a comma or another end. A brace that is followed by something else stands in a
+/// string, and most records have no other: looking at braces alone is much cheaper than telling strings from the rest.
+#[inline]
+fn is_one_object(data: &[u8]) -> bool {
+    let [b'{', inside @ .., b'}'] = data else { return false };
+    let ends_here = |at: usize| matches!(data[at + 2], b',' | b'}' | b']' | b' ' | b'\t' | b'\n' | b'\r');
+    if memchr::memchr_iter(b'}', inside).any(ends_here) {
+        return json::object_end(data) == Some(data.len());
+    }
+    true
+}
+
 /// Milliseconds from a JSON number; clients write floats for integers now and then.
 fn millis(text: &[u8]) -> i64 {
     let text = std::str::from_utf8(text).unwrap_or("0");
@@ -230,6 +245,29 @@ mod tests {
             assert_eq!(&with_meta[found.data], r#"{"a":1}"#);
             assert_eq!(&with_meta[found.meta.unwrap()], r#"{"changes":[{}]}"#);
         }
+    }
+
+    #[test]
+    fn braces_in_strings_and_in_nested_objects_do_not_end_data() {
+        let mut scanner = RecordScanner::new();
+        for data in [
+            r#"{"a":"}"}"#,
+            r#"{"a":"},","b":{"c":"}}"}}"#,
+            r#"{"a":{"b":{}} }"#,
+            r#"{"a":[{},{}],"b":"\\"}"#,
+            "{}",
+        ] {
+            for tail in ["", r#","x":1"#, r#" ,"x":{"y":2}"#, r#","meta":{"changes":[]}"#] {
+                let line = format!(
+                    r#"{{"type":"RECORD","record":{{"stream":"s","emitted_at":5,"data":{data}{tail}}}}}"#
+                );
+                for _ in 0..2 {
+                    assert_eq!(&line[record(&mut scanner, &line).data], data, "{line}");
+                }
+            }
+        }
+        let glued = r#"{"type":"RECORD","record":{"stream":"s","emitted_at":5,"data":{"a":1}}}"#.repeat(2);
+        assert!(scanner.scan(glued.as_bytes()).is_err());
     }
 
     #[test]
