@@ -60,9 +60,9 @@ impl Connector {
     /// What is to be known of how it runs: limits that cannot be kept.
     #[must_use]
     pub fn warning(&self) -> Option<String> {
-        match self.program {
+        match &self.program {
             Program::File(..) => Fence::choose(&self.placement.resources).1,
-            Program::Image(_) => None,
+            Program::Image(image) => image.unkept(&self.placement.resources),
         }
     }
 

@@ -18,6 +18,7 @@ use crate::job_log::JobLog;
 use crate::masker::Masker;
 use crate::process::Process;
 use crate::progress::say;
+use crate::resources::Resources;
 
 /// Names the program that runs containers, unless the sync file does.
 const RUNTIME: &str = "FERRY_CONTAINER_RUNTIME";
@@ -41,6 +42,15 @@ pub struct Image {
     pub id: String,
     /// The container can hold our pipes themselves.
     direct: bool,
+    /// What the runtime limits, of what the sync file asks.
+    kept: Kept,
+}
+
+/// Which limits a runtime keeps: without rights of its own it may keep none, and then only mentions it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Kept {
+    memory: bool,
+    cpu: bool,
 }
 
 /// Whether a connector's name is an image's: with a tag, or with a slash and not a path.
@@ -66,13 +76,16 @@ impl Image {
         if reference.starts_with('-') || reference.bytes().any(|b| b.is_ascii_whitespace()) {
             return Err(usage("is no name of an image; write it as org/source-x:1.0".into()));
         }
-        // Both at once: either takes its time.
-        let (id, direct) = std::thread::scope(|scope| {
+        // At once: each takes its time.
+        let (id, direct, kept) = std::thread::scope(|scope| {
             let direct = scope.spawn(|| hands_on_pipes(&runtime));
-            (id_of(&runtime, reference), direct.join().unwrap_or(false))
+            let kept = scope.spawn(|| Kept::of(&runtime, &placed.resources));
+            let id = id_of(&runtime, reference);
+            (id, direct.join().unwrap_or(false), kept.join().unwrap_or(Kept::ALL))
         });
+        let found = |runtime, id| Self { runtime, reference: reference.to_owned(), id, direct, kept };
         if let Some(id) = id {
-            return Ok(Self { runtime, reference: reference.to_owned(), id, direct });
+            return Ok(found(runtime, id));
         }
         say(&format!("{reference} is not on this machine; fetching it"));
         let mut pull = Command::new(&runtime);
@@ -87,7 +100,7 @@ impl Image {
             return Err(Failure::fatal(Origin::Ferry, "stopped by a signal").into());
         }
         match id_of(&runtime, reference) {
-            Some(id) => Ok(Self { runtime, reference: reference.to_owned(), id, direct }),
+            Some(id) => Ok(found(runtime, id)),
             None => {
                 let tail = if well { String::new() } else { format!(": {}", process.stderr_tail()) };
                 let name = runtime.display();
@@ -153,7 +166,23 @@ impl Image {
             command,
             container: Some(std::sync::Arc::new(container)),
             cage: None,
-            memory: resources.memory,
+            memory: resources.memory.filter(|_| self.kept.memory),
+        })
+    }
+
+    /// What has to be said of limits that the runtime does not keep.
+    #[must_use]
+    pub fn unkept(&self, resources: &Resources) -> Option<String> {
+        let memory = resources.memory.filter(|_| !self.kept.memory).map(|_| "memory_limit");
+        let cpu = resources.cpu_millis.filter(|_| !self.kept.cpu).map(|_| "cpu_limit");
+        let names: Vec<&str> = memory.into_iter().chain(cpu).collect();
+        let verb = if names.len() == 1 { "does" } else { "do" };
+        (!names.is_empty()).then(|| {
+            format!(
+                "resources: {} has no control group for it here, so {} {verb} not hold; run ferry as root, or in a session that systemd gives the controllers to",
+                self.runtime.display(),
+                names.join(" and ")
+            )
         })
     }
 
@@ -203,6 +232,37 @@ fn runtime(named: Option<&str>) -> Result<PathBuf, Error> {
 fn works(runtime: &Path) -> bool {
     let told = Command::new(runtime).args(["ps", "--quiet"]).stdin(Stdio::null()).output();
     told.is_ok_and(|told| told.status.success())
+}
+
+impl Kept {
+    const ALL: Self = Self { memory: true, cpu: true };
+
+    /// Asks the runtime, when there is anything to keep.
+    fn of(runtime: &Path, resources: &Resources) -> Self {
+        // podman's word, then Docker's; either fails where the other is asked.
+        let formats = ["{{.Host.CgroupControllers}}", "{{.MemoryLimit}} {{.CPUCfsQuota}}"];
+        let ask = |format: &&str| {
+            let told = Command::new(runtime).args(["info", "--format", format]).stdin(Stdio::null()).output();
+            told.ok().filter(|told| told.status.success()).map(|told| told.stdout)
+        };
+        let told = if resources.any() { formats.iter().find_map(ask) } else { None };
+        told.map_or(Self::ALL, |told| Self::told(&String::from_utf8_lossy(&told)))
+    }
+
+    fn told(text: &str) -> Self {
+        let text = text.trim();
+        match text.strip_prefix('[').and_then(|list| list.strip_suffix(']')) {
+            Some(list) => {
+                let has = |name: &str| list.split_whitespace().any(|known| known == name);
+                Self { memory: has("memory"), cpu: has("cpu") }
+            }
+            // What is not understood is no reason to warn.
+            None => {
+                let mut words = text.split_whitespace().map(|word| word != "false");
+                Self { memory: words.next().unwrap_or(true), cpu: words.next().unwrap_or(true) }
+            }
+        }
+    }
 }
 
 /// podman on this very machine can give a container the pipes that it was started with; others copy every byte through
@@ -304,7 +364,7 @@ fn remove(runtime: &Path, name: &str) {
 
 #[cfg(test)]
 mod tests {
-    use super::{Image, is_image, knows_passthrough, plain_name, runtime, volume};
+    use super::{Image, Kept, is_image, knows_passthrough, plain_name, runtime, volume};
     use crate::error::Origin;
     use crate::launch::{Call, Mount, Placement};
     use crate::resources::Resources;
@@ -328,8 +388,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let config = folder.path().join("source-config.json");
         std::fs::write(&config, r#"{"password": "sesame"}"#).unwrap();
-        let mut image =
-            Image { runtime: "podman".into(), reference: "o/s:1".into(), id: "abc".into(), direct: false };
+        let mut image = Image {
+            runtime: "podman".into(),
+            reference: "o/s:1".into(),
+            id: "abc".into(),
+            direct: false,
+            kept: Kept::ALL,
+        };
         let placed = Placement {
             network: Some("host".into()),
             mounts: vec![Mount { host: "/data".into(), inside: "/local".into(), read_only: true }],
@@ -364,6 +429,42 @@ mod tests {
             assert!(launch.command.get_args().any(|a| a == expected), "{expected}");
         }
         assert!(!launch.command.get_args().any(|a| a == "--interactive" || a == "host"));
+    }
+
+    #[test]
+    fn limits_that_a_runtime_does_not_keep_are_said_and_not_blamed() {
+        let image = |kept| Image {
+            runtime: "podman".into(),
+            reference: "o/s:1".into(),
+            id: "abc".into(),
+            direct: false,
+            kept,
+        };
+        let resources = Resources { cpu_millis: Some(1500), memory: Some(64 << 20) };
+        for (told, memory, cpu) in [
+            // podman as root, with nothing given on, and with what systemd gives on.
+            ("[cpuset cpu cpuacct blkio memory pids]\n", true, true),
+            ("[]\n", false, false),
+            ("[memory pids]\n", true, false),
+            // Docker, and something else.
+            ("true true\n", true, true),
+            ("false true\n", false, true),
+            ("", true, true),
+        ] {
+            let kept = Kept::told(told);
+            assert_eq!(kept, Kept { memory, cpu }, "{told}");
+            let said = image(kept).unkept(&resources).unwrap_or_default();
+            assert_eq!(
+                (!said.contains("memory_limit"), !said.contains("cpu_limit")),
+                (memory, cpu),
+                "{said}"
+            );
+            assert_eq!(image(kept).unkept(&Resources::default()), None);
+            let call = Call { verb: "read", files: vec![], environment: &[], stdin: false };
+            let placed = Placement { resources, ..Placement::default() };
+            let launch = image(kept).launch(&call, &placed, Origin::Source).unwrap();
+            assert_eq!(launch.memory.is_some(), memory);
+        }
     }
 
     #[test]
