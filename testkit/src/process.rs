@@ -2,11 +2,14 @@
 
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::output::{Exit, Output};
 
@@ -143,15 +146,9 @@ impl Invocation {
         let mut child = command.spawn().unwrap_or_else(|e| panic!("cannot start `{shown}`: {e}"));
         let (feed, food) = channel::<Vec<u8>>();
         let stdin = child.stdin.take().expect("stdin is a pipe");
-        // A connector that ends without reading everything is no fault here.
-        let feeder = std::thread::spawn(move || {
-            let mut stdin = stdin;
-            for bytes in food {
-                if stdin.write_all(&bytes).is_err() {
-                    return;
-                }
-            }
-        });
+        let taken = Arc::new(AtomicUsize::new(0));
+        let theirs = self.hold_stdin.then(|| Arc::clone(&taken));
+        let feeder = std::thread::spawn(move || hand_over(stdin, food, theirs.as_deref()));
         let _ = feed.send(self.stdin);
         let stdout = Gathered::default();
         let stderr = Gathered::default();
@@ -170,6 +167,8 @@ impl Invocation {
             child,
             feed: self.hold_stdin.then_some(feed),
             feeder: Some(feeder),
+            sent: 1,
+            taken,
             resume: Some(resume),
             stdout,
             stderr,
@@ -179,6 +178,28 @@ impl Invocation {
             peak_kib: 0,
         }
     }
+}
+
+/// Hands over what is sent, and counts how many of these the connector has taken out of the pipe to their last byte.
+fn hand_over(mut stdin: ChildStdin, food: Receiver<Vec<u8>>, taken: Option<&AtomicUsize>) {
+    for bytes in food {
+        // A connector that ends without reading everything is no fault here.
+        if stdin.write_all(&bytes).is_err() {
+            return;
+        }
+        if let Some(taken) = taken {
+            while rustix::io::ioctl_fionread(&stdin).is_ok_and(|left| left > 0) && has_reader(&stdin) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            taken.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// A pipe without a reader shows an error at once.
+fn has_reader(pipe: &ChildStdin) -> bool {
+    let mut pipe = [PollFd::new(pipe, PollFlags::empty())];
+    poll(&mut pipe, Some(&Timespec::default())).is_ok() && pipe[0].revents().is_empty()
 }
 
 /// What a pipe has brought so far, and whether it has ended.
@@ -253,6 +274,8 @@ pub struct Running {
     child: Child,
     feed: Option<Sender<Vec<u8>>>,
     feeder: Option<JoinHandle<()>>,
+    sent: usize,
+    taken: Arc<AtomicUsize>,
     resume: Option<Sender<()>>,
     stdout: Gathered,
     stderr: Gathered,
@@ -276,9 +299,21 @@ impl Running {
     ///
     /// # Panics
     /// Unless it was started with [`Invocation::holding_stdin_open`].
-    pub fn send(&self, bytes: impl Into<Vec<u8>>) {
+    pub fn send(&mut self, bytes: impl Into<Vec<u8>>) {
         let feed = self.feed.as_ref().expect("stdin was not held open");
         let _ = feed.send(bytes.into());
+        self.sent += 1;
+    }
+
+    /// Waits until it has read all that was sent to its stdin so far.
+    ///
+    /// # Panics
+    /// When the time is up before that.
+    pub fn wait_until_input_is_taken(&self) {
+        while self.taken.load(Ordering::Relaxed) < self.sent {
+            assert!(Instant::now() < self.deadline, "`{}` does not read; {}", self.shown, self.said());
+            std::thread::sleep(Duration::from_millis(2));
+        }
     }
 
     /// Closes its stdin.

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -194,7 +195,12 @@ fn a_signal_ends_both_containers_at_a_durable_state() {
     let folder = with_lake();
     folder.json("sync.yaml", &file(&faker(&source, 3_000_000), &destination, "incremental"));
     let running = ferry(&containers, &folder, &["sync", "sync.yaml", "--attempts", "1"]).start();
-    wait_until("rows arrive", || folder.files().iter().any(|f| f.to_string_lossy().contains("users")));
+    // The destination's folder is there before the source has begun, and a source that has not begun has no state.
+    let holds_rows = |file: &PathBuf| {
+        file.to_string_lossy().contains("users")
+            && fs::metadata(folder.path().join(file)).is_ok_and(|m| m.len() > 65_536)
+    };
+    wait_until("rows arrive", || folder.files().iter().any(holds_rows));
     running.signal(Signal::TERM);
     let output = running.wait();
     assert!(output.exit == Exit::Code(1) && output.stderr.contains("stopped by a signal"), "{output}");

@@ -1,6 +1,6 @@
 //! Trials of what may come along on a destination's stdin, and of being stopped.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use protocol::FailureType;
 use serde_json::{Value, json};
@@ -207,24 +207,18 @@ pub fn sigterm_makes_what_was_taken_durable_and_echoes_it(suite: &DestinationSui
     stream["sync_mode"] = json!("incremental");
     stream["cursor_field"] = json!(["id"]);
     let users = catalog(&[stream]);
-    // On a busy machine, and with a server to open a table at, it takes a while before any row is taken; who was
-    // stopped before that has nothing to echo, and is asked once more, later.
-    let mut pause = Duration::from_millis(700);
-    let (bench, output) = loop {
-        let bench = Bench::new(suite);
-        let feed = Feed::new().rows("users", 0, 100).state("users", 1);
-        let running = bench.invocation(&users, feed).holding_stdin_open().start();
-        std::thread::sleep(pause);
-        running.signal(Signal::TERM);
-        let output = running.wait_holding_stdin().wrote_only_messages();
-        assert!(ended_by(&output, Signal::TERM), "{output}");
-        // Sooner than the ten seconds after which it would end in any case: stdin stays open.
-        assert!(output.elapsed < pause + Duration::from_secs(9), "{output}");
-        if !echoed(&output).is_empty() || pause > Duration::from_secs(5) {
-            break (bench, output);
-        }
-        pause *= 2;
-    };
+    let bench = Bench::new(suite);
+    let feed = Feed::new().rows("users", 0, 100).state("users", 1);
+    let running = bench.invocation(&users, feed).holding_stdin_open().start();
+    // Who was stopped before any row was taken has nothing to echo.
+    running.wait_until_input_is_taken();
+    std::thread::sleep(Duration::from_millis(300));
+    let stopped = Instant::now();
+    running.signal(Signal::TERM);
+    let output = running.wait_holding_stdin().wrote_only_messages();
+    assert!(ended_by(&output, Signal::TERM), "{output}");
+    // Sooner than the ten seconds after which it would end in any case: stdin stays open.
+    assert!(stopped.elapsed() < Duration::from_secs(9), "{output}");
     assert_eq!(echoed(&output), [1], "{output}");
     // Appended rows that a state vouches for are there for the next run, whether readers see them now or then.
     let _ = bench.write(&users, Feed::new().rows("users", 100, 101).state("users", 2)).succeeded();

@@ -160,7 +160,8 @@ pub fn a_kill_in_the_middle_leaves_the_old_rows(suite: &DestinationSuite) {
     for signal in [Signal::KILL, Signal::TERM] {
         let feed = Feed::new().rows("users", 1000, 21_000).state("users", 2).rows("users", 30_000, 40_000);
         let running = bench.invocation(&catalog, feed).holding_stdin_open().start();
-        std::thread::sleep(std::time::Duration::from_millis(500));
+        // Not before it has begun: whatever it does with the rows by then, nobody may see it.
+        running.wait_until_input_is_taken();
         running.signal(signal);
         let output = running.wait_holding_stdin();
         assert!(output.exit != Exit::Code(0), "{output}");

@@ -95,8 +95,9 @@ fn a_stop_keeps_everything_up_to_the_last_state() {
     let streams = [incremental(in_mode("users", "append_dedup"))];
     let feed = Feed::new().rows("users", 0, 40).state("users", 1).rows("users", 40, 50);
     let running = site.writing(&streams, feed).holding_stdin_open().start();
-    // The rows after the state are in the server's hands by then, or on their way.
-    std::thread::sleep(std::time::Duration::from_millis(800));
+    // The rows after the state are in the server's hands then, or on their way.
+    running.wait_until_input_is_taken();
+    std::thread::sleep(std::time::Duration::from_millis(300));
     running.signal(Signal::TERM);
     let output = running.wait_holding_stdin();
     assert_eq!(output.states().count(), 1, "{output}");

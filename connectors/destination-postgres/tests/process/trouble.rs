@@ -47,13 +47,10 @@ fn dp_04_locks_of_others_are_waited_out_at_the_start_of_a_load_and_at_a_merge() 
         let mut other = site.server.session("postgres");
         // The columns are looked at and written in different modes of locking.
         other.run(&format!("BEGIN; LOCK TABLE {mode} IN EXCLUSIVE MODE"));
-        std::thread::scope(|scope| {
-            let sync = scope.spawn(|| site.sync(&stream, Feed::new().rows(mode, 2, 4).state(mode, 2)));
-            std::thread::sleep(Duration::from_millis(1500));
-            other.run("COMMIT");
-            let output = sync.join().unwrap();
-            assert!(output.log().contains("Trying again"), "{mode}: {output}");
-        });
+        let sync = site.writing(&stream, Feed::new().rows(mode, 2, 4).state(mode, 2)).start();
+        sync.wait_for("Trying again");
+        other.run("COMMIT");
+        let _ = sync.wait().succeeded();
         assert_eq!(site.ids(mode), "0,1,2,3");
     }
 }
@@ -68,10 +65,12 @@ fn dp_04_time_outs_of_the_role_do_not_end_a_load() {
     site.psql("CREATE SCHEMA own AUTHORIZATION hasty");
     site.more = json!({"username": "hasty", "password": "pw-of-hasty", "schema": "own"});
     let stream = [incremental(in_mode("users", "append"))];
-    let slow = site.writing(&stream, Feed::new().rows("users", 0, 2)).holding_stdin_open().start();
+    let mut slow = site.writing(&stream, Feed::new().rows("users", 0, 2)).holding_stdin_open().start();
+    slow.wait_until_input_is_taken();
     std::thread::sleep(Duration::from_millis(1200));
     slow.send(Feed::new().rows("users", 2, 3).state("users", 1).bytes());
-    std::thread::sleep(Duration::from_millis(700));
+    slow.wait_until_input_is_taken();
+    std::thread::sleep(Duration::from_millis(300));
     slow.signal(Signal::TERM);
     let output = slow.wait_holding_stdin();
     assert_eq!(output.states().count(), 1, "{output}");

@@ -5,12 +5,14 @@ use std::io::Write;
 use std::process::Stdio;
 use std::sync::Mutex;
 use std::sync::mpsc::channel;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use testkit::services::{Action, FaultyStore};
 
 use crate::harness::{STATE, Site, noise, row, status, stream};
 
+/// Longer than a request takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// Rows of the run that is killed: enough for more than one part.
 const ROWS: usize = 84;
 /// Rows of the others.
@@ -49,9 +51,11 @@ fn killed_at(site: &mut Site, mode: &str, at: usize, done: bool) -> bool {
     });
     let reached = loop {
         if meet.recv_timeout(Duration::from_millis(20)).is_ok() {
-            if done {
-                // The store is done with it in a moment; no later request of ours reaches it.
-                std::thread::sleep(Duration::from_millis(80));
+            // No later request of ours reaches the store.
+            let until = Instant::now() + PATIENCE;
+            while done && proxy.swallowed() == 0 {
+                assert!(Instant::now() < until, "the store does not answer");
+                std::thread::sleep(Duration::from_millis(1));
             }
             break true;
         }

@@ -3,7 +3,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -55,6 +55,7 @@ pub struct FaultyStore {
     /// Where it listens on 127.0.0.1.
     pub port: u16,
     seen: Arc<Mutex<Vec<Asked>>>,
+    swallowed: Arc<AtomicUsize>,
     ended: Arc<AtomicBool>,
 }
 
@@ -74,15 +75,21 @@ impl FaultyStore {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let own = listener.local_addr().expect("its address").port();
         let (seen, ended) = (Arc::<Mutex<Vec<Asked>>>::default(), Arc::new(AtomicBool::new(false)));
-        let proxy = Self { port: own, seen: Arc::clone(&seen), ended: Arc::clone(&ended) };
+        let swallowed = Arc::<AtomicUsize>::default();
+        let proxy = Self {
+            port: own,
+            seen: Arc::clone(&seen),
+            swallowed: Arc::clone(&swallowed),
+            ended: Arc::clone(&ended),
+        };
         let rule: Arc<Rule> = Arc::new(rule);
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 if ended.load(Ordering::Relaxed) {
                     return;
                 }
-                let (rule, seen) = (Arc::clone(&rule), Arc::clone(&seen));
-                std::thread::spawn(move || serve(client, port, &rule, &seen));
+                let (rule, seen, swallowed) = (Arc::clone(&rule), Arc::clone(&seen), Arc::clone(&swallowed));
+                std::thread::spawn(move || serve(client, port, &rule, &seen, &swallowed));
             }
         });
         proxy
@@ -102,6 +109,12 @@ impl FaultyStore {
     pub fn seen(&self) -> Vec<Asked> {
         self.seen.lock().expect("no thread panicked").clone()
     }
+
+    /// How many requests of [`Action::Swallow`] the store is done with.
+    #[must_use]
+    pub fn swallowed(&self) -> usize {
+        self.swallowed.load(Ordering::Relaxed)
+    }
 }
 
 impl Drop for FaultyStore {
@@ -113,7 +126,13 @@ impl Drop for FaultyStore {
 }
 
 /// One request per connection: simple, and a client has to cope with it.
-fn serve(mut client: TcpStream, port: u16, rule: &Arc<Rule>, seen: &Mutex<Vec<Asked>>) -> Option<()> {
+fn serve(
+    mut client: TcpStream,
+    port: u16,
+    rule: &Arc<Rule>,
+    seen: &Mutex<Vec<Asked>>,
+    swallowed: &AtomicUsize,
+) -> Option<()> {
     client.set_read_timeout(Some(PATIENCE)).ok()?;
     let (head, mut body) = read_head(&mut client)?;
     let text = String::from_utf8_lossy(&head).into_owned();
@@ -149,7 +168,10 @@ fn serve(mut client: TcpStream, port: u16, rule: &Arc<Rule>, seen: &Mutex<Vec<As
     let request = [request.as_bytes(), b"\r\n", &body].concat();
     let answer = exchange(port, &request);
     match action {
-        Action::Swallow(status, code) => client.write_all(&error(&asked, status, code)).ok(),
+        Action::Swallow(status, code) => {
+            swallowed.fetch_add(1, Ordering::Relaxed);
+            client.write_all(&error(&asked, status, code)).ok()
+        }
         Action::Cut(bytes) => {
             let body = answer.windows(4).position(|w| w == b"\r\n\r\n")? + 4;
             client.write_all(&answer[..answer.len().min(body + bytes)]).ok()?;
