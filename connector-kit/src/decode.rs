@@ -86,7 +86,11 @@ impl RowDecoder {
                 return self.decode_rest(data, pos, column, sink);
             }
             // Python writes a space after colons and commas.
-            let (token, end) = json::value_at(data, json::skip_space(data, pos + key.text.len()))?;
+            let start = json::skip_space(data, pos + key.text.len());
+            let (token, end) = match data.get(start) {
+                Some(b'"') => json::string_at(data, start).map(|(text, end)| (Token::Str(text), end))?,
+                _ => json::value_at(data, start)?,
+            };
             let last = match data.get(end) {
                 Some(b',') => false,
                 Some(b'}') if end + 1 == data.len() && column + 1 == self.keys.len() => true,

@@ -86,7 +86,11 @@ fn number_in(text: &[u8]) -> Result<&[u8], ChangeReason> {
 }
 
 /// An integer from a JSON number; `1.0` and `1e3` are integral too.
-fn integer(digits: &[u8]) -> Result<i64, ChangeReason> {
+///
+/// # Errors
+/// As [`convert`]'s.
+#[inline]
+pub fn integer(digits: &[u8]) -> Result<i64, ChangeReason> {
     let (negative, magnitude) = match digits {
         [b'-', rest @ ..] => (true, rest),
         rest => (false, rest),

@@ -119,17 +119,46 @@ pub fn string_at(text: &[u8], at: usize) -> Result<(RawStr<'_>, usize)> {
     let start = at + 1;
     let mut pos = start;
     let mut escaped = false;
-    loop {
-        match simd::string_stop(text, pos) {
-            Some(stop) => match text[stop] {
-                b'"' => return Ok((RawStr { bytes: &text[start..stop], escaped }, stop + 1)),
+    // Escapes often stand close to each other: what one look at a block found is used up before the next.
+    while let Some(block) = text.get(pos..).and_then(<[u8]>::first_chunk::<16>) {
+        let mut stops = simd::string_stops(*block);
+        let mut next = 16;
+        while stops != 0 {
+            let bit = stops.trailing_zeros() as usize;
+            match block[bit] {
+                b'"' => return Ok((RawStr { bytes: &text[start..pos + bit], escaped }, pos + bit + 1)),
                 b'\\' => {
                     escaped = true;
-                    pos = escape_end(text, stop)?;
+                    let end = escape_end(text, pos + bit)? - pos;
+                    next = next.max(end);
+                    // None of the escape's bytes ends the string.
+                    stops &= u32::MAX.checked_shl(end as u32).unwrap_or(0);
                 }
-                _ => return fail("control character in a string", stop),
-            },
-            None => return fail("unterminated string", at),
+                _ => return fail("control character in a string", pos + bit),
+            }
+        }
+        pos += next;
+    }
+    short_string_end(text, start, pos, escaped)
+}
+
+/// What is left of a string when less than a block is left of the text.
+fn short_string_end(
+    text: &[u8],
+    start: usize,
+    mut pos: usize,
+    mut escaped: bool,
+) -> Result<(RawStr<'_>, usize)> {
+    loop {
+        match text.get(pos) {
+            Some(b'"') => return Ok((RawStr { bytes: &text[start..pos], escaped }, pos + 1)),
+            Some(b'\\') => {
+                escaped = true;
+                pos = escape_end(text, pos)?;
+            }
+            Some(0..=0x1F) => return fail("control character in a string", pos),
+            Some(_) => pos += 1,
+            None => return fail("unterminated string", start - 1),
         }
     }
 }

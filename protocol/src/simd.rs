@@ -71,26 +71,15 @@ pub(crate) fn leading_digits(block: [u8; 16]) -> usize {
     (!digits.to_bitmask()).trailing_zeros().min(16) as usize
 }
 
-/// Offset of the first quote, backslash or control byte at or after `from`.
+/// Bit `i` says that byte `i` is a quote, a backslash or a control byte.
 #[inline]
-pub(crate) fn string_stop(bytes: &[u8], from: usize) -> Option<usize> {
-    let mut at = from;
-    let (quote, backslash, limit) = (u8x16::splat(b'"'), u8x16::splat(b'\\'), u8x16::splat(0x1F));
-    while let Some(lane) = bytes.get(at..).and_then(<[u8]>::first_chunk::<16>) {
-        let v = u8x16::new(*lane);
-        let control = v.max(limit).simd_eq(limit);
-        let mask = (v.simd_eq(quote) | v.simd_eq(backslash) | control).to_bitmask();
-        if mask != 0 {
-            return Some(at + mask.trailing_zeros() as usize);
-        }
-        at += 16;
-    }
-    bytes.get(at..)?.iter().position(|b| matches!(b, b'"' | b'\\' | 0..=0x1F)).map(|i| at + i)
+pub(crate) fn string_stops(block: [u8; 16]) -> u32 {
+    to_escape(block).0
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{classify, classify_portable, leading_digits, string_stop};
+    use super::{classify, classify_portable, leading_digits, string_stops};
     use proptest::prelude::{any, proptest};
 
     proptest! {
@@ -103,18 +92,20 @@ mod tests {
         }
 
         #[test]
+        fn finds_the_bytes_that_end_plain_text(bytes in any::<[u8; 16]>(), json in "[\\\\\"a\u{1F}\u{20}é]{4}") {
+            let mut block = bytes;
+            block[..4].copy_from_slice(&json.as_bytes()[..4]);
+            let ends = |b: &u8| matches!(b, b'"' | b'\\' | 0..=0x1F);
+            let expected = block.iter().enumerate().fold(0, |mask, (i, b)| mask | u32::from(ends(b)) << i);
+            assert_eq!(string_stops(block), expected);
+        }
+
+        #[test]
         fn counts_digits_up_to_the_first_other_byte(bytes in any::<[u8; 16]>(), digits in 0_usize..17) {
             let mut block = bytes;
             block[..digits].iter_mut().for_each(|b| *b = b'0' + *b % 10);
             let expected = block.iter().take_while(|b| b.is_ascii_digit()).count();
             assert_eq!(leading_digits(block), expected);
-        }
-
-        #[test]
-        fn finds_the_first_byte_that_ends_plain_text(text in ".{0,80}", from in 0_usize..20) {
-            let bytes = text.as_bytes();
-            let expected = bytes.iter().enumerate().skip(from).find(|(_, b)| matches!(b, b'"' | b'\\' | 0..=0x1F)).map(|(i, _)| i);
-            assert_eq!(string_stop(bytes, from), expected);
         }
     }
 }

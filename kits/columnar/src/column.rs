@@ -131,15 +131,34 @@ impl ColumnBuffer {
     /// Takes the row's value; on an error takes null. What is lost inside of it is in [`losses`](Self::losses).
     #[inline]
     pub(crate) fn push(&mut self, row: usize, token: Token<'_>) -> Result<(), ChangeReason> {
-        // The usual case of text goes ahead of all others: it needs no conversion, and there is most of it.
-        if let (Values::Text(out), Token::Str(text), FieldType::String) =
-            (&mut self.values, token, self.field_type)
-            && !text.has_escapes()
-        {
-            out.bytes.extend_from_slice(text.raw());
-            out.end();
-            return Ok(());
-        }
+        // The usual cases go ahead of all others: no conversion has to be chosen for them.
+        let lost = match (&mut self.values, self.field_type, token) {
+            (Values::Text(out), FieldType::String, Token::Str(text)) if !text.has_escapes() => {
+                out.bytes.extend_from_slice(text.raw());
+                out.end();
+                return Ok(());
+            }
+            (Values::Long(out), FieldType::Integer, Token::Number(digits)) => match values::integer(digits) {
+                Ok(n) => {
+                    out.push(n);
+                    return Ok(());
+                }
+                Err(reason) => reason,
+            },
+            (Values::Double(out), _, Token::Number(digits)) => match values::exact_f64(digits) {
+                Some(n) => {
+                    out.push(n);
+                    return Ok(());
+                }
+                None => ChangeReason::DestinationFieldSizeLimitation,
+            },
+            _ => return self.push_converted(row, token),
+        };
+        self.null(row);
+        Err(lost)
+    }
+
+    fn push_converted(&mut self, row: usize, token: Token<'_>) -> Result<(), ChangeReason> {
         let value = match values::convert(self.field_type, token) {
             Ok(Value::Null) => {
                 self.null(row);
