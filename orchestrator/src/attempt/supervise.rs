@@ -1,6 +1,7 @@
 //! The supervisor: starts, listens, watches the clock, stops, and ends.
 
 use std::io::{self, PipeWriter, Write};
+use std::os::fd::AsFd;
 use std::process::{Command, ExitStatus};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
@@ -140,12 +141,20 @@ fn greeted_pipe(destination: &mut Command, mut words: Vec<u8>) -> Result<(PipeWr
         to.write_all(&words[..line]).map_err(failed)?;
         words.drain(..line);
     }
+    widen(&to);
     destination.stdin(from);
     Ok((to, words))
 }
 
 /// Linux shrinks the pipes of a user with many to one page.
 const HELD_BY_EVERY_PIPE: usize = 4096;
+/// What the pipes of records are asked to hold. With the usual 64 KiB both sides wake each other fifteen thousand times a gigabyte.
+const RECORD_PIPE_BYTES: usize = 512 << 10;
+
+/// Lets a pipe hold more. Where Linux refuses, because the user has many pipes, it works as it is.
+fn widen(pipe: impl AsFd) {
+    let _ = rustix::pipe::fcntl_setpipe_size(pipe, RECORD_PIPE_BYTES);
+}
 
 pub(super) fn run(
     mut attempt: Attempt<'_>,
@@ -181,6 +190,7 @@ pub(super) fn run(
     };
     let (last_words, hear_last_words) = sync_channel::<Vec<u8>>(1);
     if let Some(from) = source.take_stdout() {
+        widen(&from);
         let ears = SourceEars {
             streams: names.iter().cloned().enumerate().map(|(i, name)| (name, i)).collect(),
             receipts: Arc::clone(&receipts),

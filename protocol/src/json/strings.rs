@@ -33,22 +33,37 @@ pub(super) fn unescape(raw: &[u8], out: &mut Vec<u8>) -> bool {
     faithful
 }
 
+/// What the letter after a backslash stands for, if it is not the start of a number.
+const ESCAPES: [u8; 256] = {
+    let mut bytes = [0; 256];
+    let mut letter = 0;
+    while letter < 256 {
+        bytes[letter] = letter as u8;
+        letter += 1;
+    }
+    bytes[b'n' as usize] = b'\n';
+    bytes[b't' as usize] = b'\t';
+    bytes[b'r' as usize] = b'\r';
+    bytes[b'b' as usize] = 8;
+    bytes[b'f' as usize] = 12;
+    bytes
+};
+
 /// Appends what the escape at the start of `text` stands for; returns what follows it.
 #[inline]
 fn unescape_one<'a>(text: &'a [u8], out: &mut Vec<u8>, faithful: &mut bool) -> &'a [u8] {
-    let byte = match text.get(1) {
-        Some(b'n') => b'\n',
-        Some(b't') => b'\t',
-        Some(b'r') => b'\r',
-        Some(b'b') => 8,
-        Some(b'f') => 12,
-        Some(b'u') => return unescape_unicode(text, out, faithful),
-        Some(other) => *other,
+    match text {
+        [_, b'u', ..] => unescape_unicode(text, out, faithful),
+        [_, letter, rest @ ..] => {
+            out.push(ESCAPES[usize::from(*letter)]);
+            rest
+        }
         // A backslash at the very end stands for itself.
-        None => b'\\',
-    };
-    out.push(byte);
-    text.get(2..).unwrap_or_default()
+        _ => {
+            out.push(b'\\');
+            &[]
+        }
+    }
 }
 
 #[cold]
