@@ -72,6 +72,11 @@ pub(crate) struct Config {
     #[serde(default = "default_statement_size")]
     #[schemars(title = "Size of an INSERT", range(min = 1, max = 16_384))]
     pub(crate) insert_size_kb: u32,
+    /// After how many megabytes of rows, as JSON, of a stream they are merged, where they are deduplicated, and the state is
+    /// committed. A merge rewrites every file that it touches, so larger is cheaper, and a failure repeats more.
+    #[serde(default = "default_commit_size")]
+    #[schemars(title = "Size of a commit", range(min = 1, max = 65_536))]
+    pub(crate) commit_size_mb: u32,
     /// For how long a statement may run, in seconds.
     #[serde(default = "default_statement_timeout")]
     #[schemars(range(min = 1, max = 86_400))]
@@ -111,6 +116,9 @@ fn default_port() -> u16 {
 }
 fn default_statement_size() -> u32 {
     1_024
+}
+fn default_commit_size() -> u32 {
+    256
 }
 fn default_statement_timeout() -> u32 {
     1_800

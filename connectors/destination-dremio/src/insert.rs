@@ -138,6 +138,12 @@ impl Inserter {
             || self.waiting.len() * self.columns.len() >= MOST_VALUES
     }
 
+    /// Drops what waits.
+    pub(crate) fn forget(&mut self) {
+        self.waiting.clear();
+        self.share.holds(0);
+    }
+
     /// Sends what waits. What has arrived is noted, also if the rest fails.
     pub(crate) async fn send(
         &mut self,

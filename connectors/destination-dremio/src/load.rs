@@ -51,7 +51,7 @@ impl Loader {
         }
     }
 
-    /// All rows that were sent in this run.
+    /// All rows that were sent in this run, or since they were last forgotten.
     pub(crate) fn sent(&self) -> Option<&Range> {
         self.sent.as_ref().map(|arrived| &arrived.range)
     }
@@ -135,6 +135,16 @@ impl Loader {
     pub(crate) async fn send(&mut self, session: &Session) -> Result<()> {
         self.send_waiting(session).await?;
         self.copy(session).await
+    }
+
+    /// Drops what waits, and what it knows of what was sent.
+    pub(crate) async fn forget(&mut self) {
+        self.inserter.forget();
+        if let Some(stager) = &mut self.stager {
+            stager.forget().await;
+        }
+        self.sent = None;
+        self.new = None;
     }
 
     /// Removes files that were never loaded.

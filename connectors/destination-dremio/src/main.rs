@@ -2,6 +2,7 @@
 
 mod cells;
 mod check;
+mod commits;
 mod config;
 mod destination;
 mod insert;
@@ -16,10 +17,11 @@ mod session;
 mod staged;
 mod staging;
 mod table;
+mod together;
 mod types;
 mod values;
 mod write;
 
 fn main() -> std::process::ExitCode {
-    connector_kit::destination_main::<destination::DestinationDremio>()
+    connector_kit::transactional_destination_main::<destination::DestinationDremio>()
 }

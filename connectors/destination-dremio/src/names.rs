@@ -18,6 +18,9 @@ const LONGEST_TABLE: usize = 120;
 /// Iceberg has no limit for columns; whoever reads the table has one sooner or later.
 const LONGEST_COLUMN: usize = 250;
 
+/// The table in which is said what is committed; see `commits.rs`.
+pub(crate) const COMMITS: &str = "__ferry_commits";
+
 /// A table's or view's place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
@@ -93,7 +96,8 @@ pub(crate) fn assign(streams: &[SelectedStream], folder: &[String]) -> Vec<Strea
         let (place, stream) = &wanted[*i];
         (place.name != stream.name, stream.namespace.as_deref(), &stream.name)
     });
-    let mut taken: HashSet<String> = HashSet::new();
+    let commits = Place { folder: folder.to_vec(), name: COMMITS.to_owned() };
+    let mut taken: HashSet<String> = HashSet::from([commits.to_string().to_lowercase()]);
     let mut names: Vec<Option<StreamNames>> = vec![None; streams.len()];
     for i in order {
         let (place, stream) = &wanted[i];

@@ -12,6 +12,8 @@ use crate::merge::DELETED_AT;
 use crate::types::ColumnType;
 
 const MILLIS_PER_DAY: i64 = 86_400_000;
+/// The last eight digits of an id count.
+const COMMON: usize = 28;
 
 /// A column of the stream.
 #[derive(Debug)]
@@ -110,6 +112,11 @@ impl RowReader {
     /// The generation of every row.
     pub(crate) fn generation(&self) -> i64 {
         self.stamp.generation()
+    }
+
+    /// What the ids of all records begin with. (No run has so many that it changes; see [`Stamp`].)
+    pub(crate) fn prefix(&mut self) -> String {
+        String::from_utf8_lossy(&self.next_id()[..COMMON]).into_owned()
     }
 
     /// An id for the next record. Ids grow.

@@ -208,6 +208,27 @@ impl Session {
         }
     }
 
+    /// Waits until no statement that names ids of this prefix can change a table any more, though whoever sent it is gone.
+    pub(crate) async fn wait_until_idle(&self, prefix: &str) {
+        let began = Instant::now();
+        let mut pause = PAUSE;
+        loop {
+            let mut running = false;
+            for verb in ["INSERT", "COPY"] {
+                let jobs = self.jobs(&format!("{verb} INTO %{prefix}%")).await;
+                running |= jobs.is_some_and(|jobs| jobs.running > 0);
+            }
+            // One that has arrived may be in nobody's list yet.
+            let wait = if running { self.settings.statement_timeout } else { self.lost_wait };
+            let waited = began.elapsed();
+            if waited >= wait || self.stop.requested() {
+                return;
+            }
+            tokio::time::sleep(pause.min(wait - waited).max(PAUSE / 5)).await;
+            pause = (pause * 2).min(LONGEST_PAUSE / 4);
+        }
+    }
+
     /// Statements of this pattern, by Dremio's own list; `None` when there is none for us.
     async fn jobs(&self, pattern: &str) -> Option<Jobs> {
         let pattern = pattern.replace('\'', "''");

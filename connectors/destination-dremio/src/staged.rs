@@ -162,6 +162,16 @@ impl Stager {
         Ok(Some(arrived))
     }
 
+    /// Drops what waits.
+    pub(crate) async fn forget(&mut self) {
+        drop(self.columns.finish());
+        self.held = 0;
+        self.first = None;
+        self.arrived = None;
+        self.share.holds(0);
+        self.clean_up().await;
+    }
+
     /// Removes the files. What cannot be removed is in nobody's way.
     pub(crate) async fn clean_up(&mut self) {
         self.file = None;

@@ -8,6 +8,8 @@
 
 use std::sync::Arc;
 
+use tokio::sync::Mutex;
+
 use connector_kit::protocol::DestinationSyncMode;
 use connector_kit::{GENERATION_ID, Outcome, RecordBatch, Result, SelectedStream, StreamWriter, tracing};
 
@@ -20,6 +22,7 @@ use crate::publish::{publish, show};
 use crate::rows::RowReader;
 use crate::session::{Session, Work};
 use crate::table::{Layout, Standing, create, create_anew, drop_table, evolve};
+use crate::together::Together;
 
 /// Where a stream's rows go.
 #[derive(Debug)]
@@ -34,8 +37,17 @@ enum Way {
 
 /// Writes one stream.
 #[derive(Debug)]
-pub(crate) struct DremioWriter {
+pub(crate) struct DremioWriter(Arc<Mutex<Member>>);
+
+/// What there is to do for a stream.
+#[derive(Debug)]
+pub(crate) struct Member {
     shared: Arc<Shared>,
+    together: Option<Arc<Together>>,
+    /// Its number there, if rows are added to the table that readers see.
+    pub(crate) track: Option<usize>,
+    /// An earlier attempt has written all of it: what comes is counted only.
+    counted: bool,
     names: StreamNames,
     layout: Layout,
     way: Way,
@@ -48,19 +60,37 @@ impl DremioWriter {
     /// Prepares the tables. What readers see gets new columns at most.
     pub(crate) async fn open(
         shared: &Arc<Shared>,
+        together: Option<Arc<Together>>,
         stream: &SelectedStream,
-        names: StreamNames,
-        standing: &Standing,
+        (names, standing): (StreamNames, Standing),
+        held: bool,
+    ) -> Result<Self> {
+        let member = Member::open(shared, together.clone(), stream, (names, standing), held).await?;
+        let member = Arc::new(Mutex::new(member));
+        if let Some(together) = together {
+            together.join(&member);
+        }
+        Ok(Self(member))
+    }
+}
+
+impl Member {
+    async fn open(
+        shared: &Arc<Shared>,
+        together: Option<Arc<Together>>,
+        stream: &SelectedStream,
+        (names, standing): (StreamNames, Standing),
+        held: bool,
     ) -> Result<Self> {
         let session = &shared.session;
         let layout = Layout::new(stream, &names);
         let mode = stream.destination_sync_mode;
         let way = if mode == DestinationSyncMode::Overwrite {
-            let turn = if *standing == Standing::ViewOf(0) { 1 } else { 0 };
+            let turn = if standing == Standing::ViewOf(0) { 1 } else { 0 };
             create_anew(session, &names.turns[turn], &layout).await?;
             Way::Aside(turn)
         } else {
-            let table = prepare(session, &names, standing, &layout).await?;
+            let table = prepare(session, &names, &standing, &layout).await?;
             if mode == DestinationSyncMode::AppendDedup {
                 create_anew(session, &names.stage, &layout).await?;
                 Way::Merged(Box::new(Merge::new(stream, &names, &layout, table, shared.deletes)))
@@ -73,14 +103,40 @@ impl DremioWriter {
             Way::Straight(table) => table.clone(),
             Way::Merged(merge) => merge.stage.clone(),
         };
-        let rows = RowReader::new(stream, &layout.types);
+        let mut rows = RowReader::new(stream, &layout.types);
+        let (mut track, mut counted) = (None, false);
+        if let (Some(together), Way::Straight(table)) = (&together, &way) {
+            track = Some(together.track(table, rows.prefix(), held));
+            // The source starts over, and nothing tells its rows from those that are there.
+            let added_whole = held && !stream.replaces();
+            counted = added_whole && together.commits().lock().await.done().contains(&stream.descriptor);
+        }
+        if counted {
+            tracing::info!(
+                "Stream {}: an earlier attempt of this job has written all of it; what comes now is counted only.",
+                stream.descriptor
+            );
+        }
         let loader =
             Loader::new(target, &layout, rows, shared.insert_bytes, shared.stage.as_ref(), &shared.room);
         let minimum = stream.generation.filter(|_| stream.replaces()).map_or(0, |g| g.minimum);
-        Ok(Self { shared: Arc::clone(shared), names, layout, way, loader, minimum })
+        let shared = Arc::clone(shared);
+        Ok(Self { shared, together, track, counted, names, layout, way, loader, minimum })
     }
 
-    async fn complete(self) -> Result<()> {
+    /// Sends what waits; the last id that is in the table.
+    pub(crate) async fn sent(&mut self) -> Result<Option<String>> {
+        self.loader.send(&self.shared.session).await?;
+        self.loader.take_new();
+        Ok(self.loader.sent().map(|range| range.last.clone()))
+    }
+
+    /// Drops what waits.
+    pub(crate) async fn forget(&mut self) {
+        self.loader.forget().await;
+    }
+
+    async fn complete(&mut self) -> Result<()> {
         let session = &self.shared.session;
         let table = match &self.way {
             Way::Aside(turn) => {
@@ -92,6 +148,15 @@ impl DremioWriter {
                 &merge.table
             }
         };
+        if let (Some(together), Some(at)) = (&self.together, self.track) {
+            if together.is_held(at) {
+                together.ready(at, self.loader.sent().map(|range| range.last.clone()));
+            }
+            if self.minimum > 0 {
+                // The new rows stay, whatever comes, before the old ones go.
+                together.commit(session, &[]).await?;
+            }
+        }
         if self.minimum > 0 {
             let sql = format!("DELETE FROM {} WHERE \"{GENERATION_ID}\" < {}", table.sql(), self.minimum);
             session.settle(&format!("delete the old rows of the table {table}"), &sql).await?;
@@ -100,9 +165,13 @@ impl DremioWriter {
     }
 
     /// Leaves what was flushed, and nothing else.
-    async fn abandon(mut self) -> Result<()> {
+    async fn abandon(&mut self) -> Result<()> {
         let session = &self.shared.session;
         self.loader.clean_up().await;
+        if let (Some(together), Some(at)) = (&self.together, self.track) {
+            self.loader.forget().await;
+            return together.take_back(session, at).await;
+        }
         match &self.way {
             Way::Aside(turn) => drop_table(session, &self.names.turns[*turn]).await,
             Way::Merged(merge) => drop_table(session, &merge.stage).await,
@@ -147,6 +216,26 @@ async fn prepare(
 
 impl StreamWriter for DremioWriter {
     async fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        self.0.lock().await.write(batch).await
+    }
+
+    async fn flush(&mut self) -> Result<()> {
+        self.0.lock().await.flush().await
+    }
+
+    async fn finish(self, outcome: Outcome) -> Result<()> {
+        self.0.lock().await.finish(outcome).await
+    }
+}
+
+impl Member {
+    async fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        if self.counted {
+            return Ok(());
+        }
+        if let (Some(together), Some(at)) = (&self.together, self.track) {
+            together.takes(&self.shared.session, at).await?;
+        }
         self.loader.write(&self.shared.session, batch).await
     }
 
@@ -157,10 +246,15 @@ impl StreamWriter for DremioWriter {
             merge.run(session, &new.range, new.deletions).await?;
         }
         self.loader.take_new();
+        if let (Some(together), Some(at)) = (&self.together, self.track)
+            && !together.is_held(at)
+        {
+            together.ready(at, self.loader.sent().map(|range| range.last.clone()));
+        }
         Ok(())
     }
 
-    async fn finish(self, outcome: Outcome) -> Result<()> {
+    async fn finish(&mut self, outcome: Outcome) -> Result<()> {
         match outcome {
             Outcome::Complete => self.complete().await,
             Outcome::Incomplete => {
