@@ -166,10 +166,11 @@ impl Commits {
     /// Removes what earlier runs left uncommitted.
     pub(crate) async fn sweep(&mut self, session: &Session) -> Result<()> {
         let mut dead = std::mem::take(&mut self.entry.dead);
+        if dead.iter().any(|rows| rows.sweeps == 0) {
+            let new = dead.iter().filter(|rows| rows.sweeps == 0);
+            session.wait_until_idle(new.map(|rows| rows.prefix.as_str())).await;
+        }
         for rows in &mut dead {
-            if rows.sweeps == 0 {
-                session.wait_until_idle(&rows.prefix).await;
-            }
             rows.take_back(session).await?;
             rows.sweeps += 1;
         }

@@ -208,24 +208,25 @@ impl Session {
         }
     }
 
-    /// Waits until no statement that names ids of this prefix can change a table any more, though whoever sent it is gone.
-    pub(crate) async fn wait_until_idle(&self, prefix: &str) {
+    /// Waits until no statement that names ids of these prefixes can change a table any more, though whoever sent it is gone.
+    pub(crate) async fn wait_until_idle(&self, prefixes: impl Iterator<Item = &str>) {
         let began = Instant::now();
-        let mut pause = PAUSE;
-        loop {
-            let mut running = false;
+        // One that has arrived may be in nobody's list yet.
+        while began.elapsed() < self.lost_wait && !self.stop.requested() {
+            tokio::time::sleep(PAUSE.min(self.lost_wait - began.elapsed().min(self.lost_wait))).await;
+        }
+        for prefix in prefixes {
             for verb in ["INSERT", "COPY"] {
-                let jobs = self.jobs(&format!("{verb} INTO %{prefix}%")).await;
-                running |= jobs.is_some_and(|jobs| jobs.running > 0);
+                let pattern = format!("{verb} INTO %{prefix}%");
+                let mut pause = PAUSE;
+                while self.jobs(&pattern).await.is_some_and(|jobs| jobs.running > 0)
+                    && began.elapsed() < self.settings.statement_timeout
+                    && !self.stop.requested()
+                {
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(LONGEST_PAUSE / 4);
+                }
             }
-            // One that has arrived may be in nobody's list yet.
-            let wait = if running { self.settings.statement_timeout } else { self.lost_wait };
-            let waited = began.elapsed();
-            if waited >= wait || self.stop.requested() {
-                return;
-            }
-            tokio::time::sleep(pause.min(wait - waited).max(PAUSE / 5)).await;
-            pause = (pause * 2).min(LONGEST_PAUSE / 4);
         }
     }
 

@@ -21,6 +21,8 @@ struct Track {
     listed: bool,
     /// Rows were taken that the next commit would not cover.
     taken: bool,
+    /// Rows were taken back, and a statement whose answer was lost may bring some again: the next run is to look.
+    suspect: bool,
     /// The last id that is committed, that the next commit covers, and that outlives a rollback.
     committed: Option<String>,
     ready: Option<String>,
@@ -61,9 +63,19 @@ impl Together {
     /// A stream whose rows are added to a table, with ids of this prefix; its number.
     pub(crate) fn track(&self, table: &Place, prefix: String, held: bool) -> usize {
         let mut tracks = self.tracks();
-        let (listed, taken) = (false, false);
+        let (listed, taken, suspect) = (false, false, false);
         let (committed, ready, marked) = (None, None, None);
-        tracks.push(Track { table: table.clone(), prefix, held, listed, taken, committed, ready, marked });
+        tracks.push(Track {
+            table: table.clone(),
+            prefix,
+            held,
+            listed,
+            taken,
+            suspect,
+            committed,
+            ready,
+            marked,
+        });
         tracks.len() - 1
     }
 
@@ -132,6 +144,7 @@ impl Together {
             track.rows(track.marked.as_ref()).take_back(session).await?;
             let track = &mut self.tracks()[at];
             track.taken = track.marked != track.ready;
+            track.suspect = true;
         }
         Ok(())
     }
@@ -143,14 +156,14 @@ impl Together {
             if checkpoints.is_empty() && tracks.iter().all(|track| track.ready == track.committed) {
                 return Ok(());
             }
-            let open = tracks.iter().filter(|track| track.taken);
+            let open = tracks.iter().filter(|track| track.taken || track.suspect);
             open.map(|track| track.rows(track.ready.as_ref())).collect()
         };
         self.commits.lock().await.commit(session, checkpoints, open).await?;
         for track in &mut *self.tracks() {
             track.committed.clone_from(&track.ready);
             track.marked.clone_from(&track.ready);
-            track.listed = track.taken;
+            track.listed = track.taken || track.suspect;
         }
         Ok(())
     }
