@@ -33,6 +33,10 @@ enum Mode {
     AppendWhole,
     /// By way of files in a store.
     Staged,
+    /// The whole stream, instead of what is there.
+    Overwrite,
+    /// By the key.
+    Merged,
 }
 
 impl Mode {
@@ -88,7 +92,12 @@ impl Site {
 impl Sync<'_> {
     fn set_up(&self, rows: u64) {
         let mode = self.site.mode;
-        let read = if mode == Mode::AppendWhole { "full_refresh" } else { "incremental" };
+        let (read, write) = match mode {
+            Mode::Append | Mode::Shared | Mode::Staged => ("incremental", "append"),
+            Mode::AppendWhole => ("full_refresh", "append"),
+            Mode::Overwrite => ("full_refresh", "overwrite"),
+            Mode::Merged => ("incremental", "append_dedup"),
+        };
         let mut destination = self.site.server.destination();
         for (key, value) in [
             ("password", "${DREMIO_PASSWORD}".into()),
@@ -109,14 +118,17 @@ impl Sync<'_> {
             });
         }
         let stream = |name: &&str| {
-            let mut stream = json!({"name": name, "sync_mode": read, "destination_sync_mode": "append"});
+            let mut stream = json!({"name": name, "sync_mode": read, "destination_sync_mode": write});
             if read == "incremental" {
                 stream["cursor_field"] = "id".into();
+            }
+            if mode == Mode::Merged {
+                stream["primary_key"] = json!([["id"]]);
             }
             stream
         };
         let streams: Vec<Value> = mode.streams().iter().map(stream).collect();
-        let wide = if mode == Mode::AppendWhole { 0 } else { WIDE };
+        let wide = if read == "full_refresh" { 0 } else { WIDE };
         self.folder.json(
             "sync.json",
             &json!({
@@ -294,4 +306,14 @@ fn dw_14_a_process_that_lives_on_commits_nothing_and_its_rows_go() {
         held += 1;
     }
     assert!(held > 3, "{held}");
+}
+
+#[test]
+fn dw_14_an_overwrite_is_whole_wherever_the_destination_is_killed() {
+    Site::new(Mode::Overwrite).kill_at_statements(Victim::Destination, &Fault::Hold, 1, 4);
+}
+
+#[test]
+fn dw_14_merged_rows_are_there_once_wherever_the_destination_is_killed() {
+    Site::new(Mode::Merged).kill_at_statements(Victim::Destination, &Fault::HoldThenRun, 3, 4);
 }
