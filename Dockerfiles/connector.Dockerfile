@@ -16,7 +16,7 @@ WORKDIR /src
 COPY . .
 # The linker writes no build id and paths are those of /src, so the same source gives the same binary.
 RUN test -n "${CONNECTOR}" || { echo "say which: --build-arg CONNECTOR=source-…" >&2; exit 1; }; \
-    RUSTFLAGS="-C link-arg=-Wl,--build-id=none --remap-path-prefix=${CARGO_HOME:-/root/.cargo}=/cargo" \
+    RUSTFLAGS="-C link-arg=-Wl,--build-id=none --remap-path-prefix=${CARGO_HOME:-${HOME}/.cargo}=/cargo" \
     cargo build --locked --profile dist --package "${CONNECTOR}" \
  && mkdir /out && cp "target/dist/${CONNECTOR}" /out/ && ln -s "${CONNECTOR}" /out/connector \
  && touch --no-dereference --date=@0 /out/*

@@ -12,7 +12,7 @@ ARG CONNECTORS=""
 WORKDIR /src
 COPY . .
 RUN packages="--package orchestrator"; for name in ${CONNECTORS}; do packages="${packages} --package ${name}"; done; \
-    RUSTFLAGS="-C link-arg=-Wl,--build-id=none --remap-path-prefix=${CARGO_HOME:-/root/.cargo}=/cargo" \
+    RUSTFLAGS="-C link-arg=-Wl,--build-id=none --remap-path-prefix=${CARGO_HOME:-${HOME}/.cargo}=/cargo" \
     cargo build --locked --profile dist ${packages} \
  && mkdir /out && for name in ferry ${CONNECTORS}; do cp "target/dist/${name}" /out/ || exit 1; done \
  && touch --date=@0 /out/*
