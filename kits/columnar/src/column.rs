@@ -132,32 +132,44 @@ impl ColumnBuffer {
     #[inline]
     pub(crate) fn push(&mut self, row: usize, token: Token<'_>) -> Result<(), ChangeReason> {
         // The usual cases go ahead of all others: no conversion has to be chosen for them.
-        let lost = match (&mut self.values, self.field_type, token) {
-            (Values::Text(out), FieldType::String, Token::Str(text)) if !text.has_escapes() => {
+        match (&mut self.values, token) {
+            (Values::Text(out), Token::Str(text))
+                if self.field_type == FieldType::String && !text.has_escapes() =>
+            {
                 out.bytes.extend_from_slice(text.raw());
                 out.end();
                 return Ok(());
             }
-            (Values::Long(out), FieldType::Integer, Token::Number(digits)) => match values::integer(digits) {
-                Ok(n) => {
+            (Values::Long(out), Token::Number(digits)) if self.field_type == FieldType::Integer => {
+                if let Ok(n) = values::integer(digits) {
                     out.push(n);
                     return Ok(());
                 }
-                Err(reason) => reason,
-            },
-            (Values::Double(out), _, Token::Number(digits)) => match values::exact_f64(digits) {
-                Some(n) => {
+            }
+            (Values::Long(out), Token::Str(text))
+                if self.field_type == FieldType::TimestampWithTimezone && !text.has_escapes() =>
+            {
+                if let Ok(n) = values::timestamp_since(0, text.raw(), true) {
                     out.push(n);
                     return Ok(());
                 }
-                None => ChangeReason::DestinationFieldSizeLimitation,
-            },
-            _ => return self.push_converted(row, token),
-        };
-        self.null(row);
-        Err(lost)
+            }
+            (Values::Double(out), Token::Number(digits)) => {
+                if let Some(n) = values::exact_f64(digits) {
+                    out.push(n);
+                    return Ok(());
+                }
+            }
+            (_, Token::Null) => {
+                self.null(row);
+                return Ok(());
+            }
+            _ => {}
+        }
+        self.push_converted(row, token)
     }
 
+    /// Any other value, and those that cannot be taken: it says why.
     fn push_converted(&mut self, row: usize, token: Token<'_>) -> Result<(), ChangeReason> {
         let value = match values::convert(self.field_type, token) {
             Ok(Value::Null) => {
