@@ -127,7 +127,7 @@ def write():
             counts[key] = counts.get(key, 0) + 1
             if config.get("die_after") == sum(counts.values()):
                 os.kill(os.getpid(), config.get("die_by", 9))
-            if config.get("pause"):
+            if config.get("pauses_at") == sum(counts.values()):
                 time.sleep(config["pause"])
         elif kind == "STATE":
             s = message["state"]
