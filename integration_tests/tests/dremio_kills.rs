@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use testkit::services::{ObjectStore, StoreKind};
-use testkit::{Connector, Exit, Folder, Invocation, Running, Signal, binary};
+use testkit::{Connector, Descendant, Exit, Folder, Invocation, Running, Signal, binary};
 use testkit_dremio::{Dremio, Fault, Source, Stage};
 
 const ROWS: u64 = 400;
@@ -184,12 +184,12 @@ impl Sync<'_> {
         }
         match victim {
             Victim::Ferry => running.signal(Signal::KILL),
-            Victim::Destination => self.kill_destination(),
+            Victim::Destination => self.destination().kill(),
         }
         self.site.server.release();
         let output = running.wait();
         assert!(victim == Victim::Ferry || output.exit == Exit::Code(1), "{what}: {output}");
-        self.wait_for_end();
+        self.destination().wait_for_end();
         // A job that adds a whole stream is meant to add it again, if the one that was killed has.
         let complete = self.site.mode == Mode::AppendWhole && self.is_complete();
         self.succeeds(&what);
@@ -225,30 +225,9 @@ impl Sync<'_> {
                 .is_empty()
     }
 
-    /// The destination of this sync, while it runs.
-    fn destination(&self) -> Option<rustix::process::Pid> {
-        let mark = self.folder.path().to_string_lossy().into_owned();
-        std::fs::read_dir("/proc").unwrap().flatten().find_map(|entry| {
-            let line = std::fs::read(entry.path().join("cmdline")).ok()?;
-            let line = String::from_utf8_lossy(&line).into_owned();
-            let pid = entry.file_name().to_string_lossy().parse().ok()?;
-            let ours = line.contains(&mark) && line.contains("destination-dremio\0");
-            if ours { rustix::process::Pid::from_raw(pid) } else { None }
-        })
-    }
-
-    fn kill_destination(&self) {
-        let pid = self.destination().expect("the destination runs");
-        rustix::process::kill_process(pid, Signal::KILL).unwrap();
-    }
-
-    /// Waits until the destination of a ferry that was killed has ended by itself.
-    fn wait_for_end(&self) {
-        let until = Instant::now() + PATIENCE;
-        while self.destination().is_some() {
-            assert!(Instant::now() < until, "the destination does not end without ferry");
-            std::thread::sleep(Duration::from_millis(5));
-        }
+    /// The destination of this sync. That of a ferry that was killed ends by itself.
+    fn destination(&self) -> Descendant {
+        Descendant::of("destination-dremio", self.folder.path())
     }
 }
 
@@ -300,7 +279,7 @@ fn dw_14_a_process_that_lives_on_commits_nothing_and_its_rows_go() {
         // Another one does it all while the first stands still.
         sync.succeeds(&what);
         site.server.release();
-        sync.wait_for_end();
+        sync.destination().wait_for_end();
         sync.succeeds(&what);
         sync.has_every_row(1, &what);
         held += 1;

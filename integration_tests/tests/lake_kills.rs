@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use testkit::services::{Action, FaultyStore, ObjectStore, StoreKind};
-use testkit::{Connector, Exit, Folder, Invocation, Signal, binary};
+use testkit::{Connector, Descendant, Exit, Folder, Invocation, Signal, binary};
 
 const ROWS: u64 = 400;
 const STEP: u64 = 100;
@@ -180,13 +180,13 @@ impl Sync<'_> {
         }
         match victim {
             Victim::Ferry => running.signal(Signal::KILL),
-            Victim::Destination => self.kill_destination(),
+            Victim::Destination => self.destination().kill(),
         }
         // What is left of the sync goes on, or is gone: nothing of it has been asked of the store.
         gate.open(victim == Victim::Ferry);
         let output = running.wait();
         assert!(victim == Victim::Ferry || output.exit == Exit::Code(1), "{what}: {output}");
-        self.wait_for_end();
+        self.destination().wait_for_end();
         let complete = self.committed().iter().any(|state| state["complete"] == true);
         self.readers_see_no_part(&what);
         self.set_up(&direct, ROWS, wide);
@@ -221,30 +221,9 @@ impl Sync<'_> {
         }
     }
 
-    /// The destination of this sync, while it runs.
-    fn destination(&self) -> Option<rustix::process::Pid> {
-        let mark = self.folder.path().to_string_lossy().into_owned();
-        std::fs::read_dir("/proc").unwrap().flatten().find_map(|entry| {
-            let line = std::fs::read(entry.path().join("cmdline")).ok()?;
-            let line = String::from_utf8_lossy(&line).into_owned();
-            let pid = entry.file_name().to_string_lossy().parse().ok()?;
-            let ours = line.contains(&mark) && line.contains("destination-s3\0");
-            if ours { rustix::process::Pid::from_raw(pid) } else { None }
-        })
-    }
-
-    fn kill_destination(&self) {
-        let pid = self.destination().expect("the destination runs");
-        rustix::process::kill_process(pid, Signal::KILL).unwrap();
-    }
-
-    /// Waits until the destination of a ferry that was killed has ended by itself.
-    fn wait_for_end(&self) {
-        let until = Instant::now() + PATIENCE;
-        while self.destination().is_some() {
-            assert!(Instant::now() < until, "the destination does not end without ferry");
-            std::thread::sleep(Duration::from_millis(5));
-        }
+    /// The destination of this sync. That of a ferry that was killed ends by itself.
+    fn destination(&self) -> Descendant {
+        Descendant::of("destination-s3", self.folder.path())
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::json;
 use testkit::services::{Cut, Postgres, Proxy, Version};
-use testkit::{Connector, Exit, Folder, Invocation, Signal, binary};
+use testkit::{Connector, Descendant, Exit, Folder, Invocation, Signal, binary};
 
 const ROWS: u64 = 400;
 const KEYS: u64 = 37;
@@ -122,7 +122,7 @@ impl Site {
         self.proxy.wait_held();
         match victim {
             Victim::Ferry => running.signal(Signal::KILL),
-            Victim::Destination => kill_destination(&folder),
+            Victim::Destination => destination(&folder).kill(),
             Victim::Server => self.server.stop_immediate(),
         }
         if victim == Victim::Server {
@@ -134,7 +134,7 @@ impl Site {
             assert!(output.exit == Exit::Code(1), "{what}: {output}");
         }
         if victim == Victim::Ferry {
-            wait_for_end(&folder);
+            destination(&folder).wait_for_end();
         }
         // What readers see meanwhile.
         let seen = self.seen(&schema);
@@ -187,30 +187,9 @@ fn expected(mode: Mode, rows: u64) -> String {
     format!("{0}|{0}|{1}", ids.len(), ids.iter().sum::<u64>())
 }
 
-/// The destination that a sync of this folder runs.
-fn destination(folder: &Folder) -> Option<rustix::process::Pid> {
-    let mark = folder.path().to_string_lossy().into_owned();
-    std::fs::read_dir("/proc").unwrap().flatten().find_map(|entry| {
-        let line = std::fs::read(entry.path().join("cmdline")).ok()?;
-        let line = String::from_utf8_lossy(&line).into_owned();
-        let ours = line.contains(&mark) && line.contains("destination-postgres\0write");
-        let pid = entry.file_name().to_string_lossy().parse().ok()?;
-        if ours { rustix::process::Pid::from_raw(pid) } else { None }
-    })
-}
-
-fn kill_destination(folder: &Folder) {
-    let pid = destination(folder).expect("the destination runs");
-    rustix::process::kill_process(pid, Signal::KILL).unwrap();
-}
-
-/// Waits until the destination of a ferry that was killed has ended by itself.
-fn wait_for_end(folder: &Folder) {
-    let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
-    while destination(folder).is_some() {
-        assert!(std::time::Instant::now() < until, "the destination does not end without ferry");
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    }
+/// The destination that a sync of this folder runs. That of a ferry that was killed ends by itself.
+fn destination(folder: &Folder) -> Descendant {
+    Descendant::of("destination-postgres", folder.path())
 }
 
 /// As the whole of a statement.

@@ -1,1 +1,0 @@
-//! Empty: everything is in `tests/` (Rust) and `python/` (clients written in Python).
